@@ -1,0 +1,62 @@
+# `make` prints this help. Every target sets up what it needs: a virtual environment in .venv with the versions of
+# constraints.txt, made with uv where it is installed and with Python's own venv and pip where it is not.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format lint types imports bench build clean
+
+help: ## Print this help
+	@echo "make <target>, one of:"
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything in it (the other targets do this by themselves)
+
+# The stamp is newer than both files exactly when nothing has to be installed.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "sqlml needs Python 3.11 or newer, and $(PYTHON) is older. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Setting up $(VENV): a few minutes the first time, nothing later."
+	@if command -v uv >/dev/null 2>&1; then \
+	  { test -x $(BIN)/python || uv venv --quiet --python "$$(command -v $(PYTHON))" $(VENV); } && \
+	  uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	else \
+	  { test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV); } && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
+	fi
+	@touch $@
+
+demo: $(STAMP) ## Run the main job on real data: train, register, deploy, query, compare, roll back
+	@$(BIN)/sqlml demo
+
+test: $(STAMP) ## Run the tests (PYTEST_ARGS="-k name" for some of them)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: format lint types imports test ## What CI runs: format, lint, types, import contracts, tests
+
+format: $(STAMP) ## Fail if a file is not formatted
+	@$(BIN)/ruff format --check .
+
+lint: $(STAMP) ## Run the linter
+	@$(BIN)/ruff check .
+
+types: $(STAMP) ## Check the types of sqlml/ (mypy --strict)
+	@$(BIN)/mypy
+
+imports: $(STAMP) ## Check that imports go one way
+	@$(BIN)/lint-imports
+
+bench: $(STAMP) ## Measure each engine beside pandas, onnxruntime and an Arrow UDF
+	@$(BIN)/python -m bench
+
+build: $(STAMP) ## Make the wheel in dist/
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+clean: ## Remove everything that the other targets made
+	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
