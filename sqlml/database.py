@@ -1,0 +1,182 @@
+"""Opening a DuckDB database and changing it all or nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlml import sql
+from sqlml.errors import Conflict, DatabaseError, DatabaseLocked, SqlmlError, UsageError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+
+@dataclass(frozen=True)
+class DatabaseFacts:
+    """What sqlml needs to know about the database that a connection writes to."""
+
+    name: str
+    path: str | None
+    """None for a database in memory."""
+    read_only: bool
+    storage: str
+    """`v2.0.0+` and the like, as DuckDB tags it; empty where DuckDB does not say."""
+    attached: tuple[str, ...]
+    """Names of all attached databases, this one included, DuckDB's own left out."""
+
+    @property
+    def has_triggers(self) -> bool:
+        """Triggers need storage v2.0.0, or memory under DuckDB 2."""
+        import duckdb
+
+        if int(duckdb.__version__.split(".")[0]) < 2:
+            return False
+        match = re.match(r"v(\d+)", self.storage)
+        return self.path is None or match is None or int(match.group(1)) >= 2
+
+
+def open_database(
+    path: str | Path, *, read_only: bool = False, storage_version: str | None = None, config: Mapping[str, Any] | None = None
+) -> Connection:
+    """A connection to the file (or ":memory:"), without sqlml's functions; `sqlml.connect` adds them.
+
+    `storage_version` ("v1.5.0", so that older clients can open the file) counts only for a file that does not exist yet.
+
+    Raises:
+        DatabaseLocked: another process has the file open; the message names it.
+        DatabaseError: the file is not a DuckDB database, cannot be read, or its folder does not exist.
+    """
+    import duckdb
+
+    path = str(path)
+    settings: dict[str, Any] = dict(config or {})  # Any: DuckDB settings are strings, numbers or booleans
+    is_new = path != ":memory:" and not Path(path).exists()
+    if is_new and read_only:
+        raise DatabaseError(f"There is no database file {path}.", hint="Check the path, or deploy first.")
+    if is_new and not Path(path).absolute().parent.is_dir():
+        raise DatabaseError(f"The folder of {path} does not exist.", hint="Create it, or name another database file.")
+    with translated(path):
+        if is_new and storage_version is not None:
+            _create(path, storage_version)
+        return duckdb.connect(path, read_only=read_only, config=settings)
+
+
+def _create(path: str, storage_version: str) -> None:
+    import duckdb
+
+    if not re.fullmatch(r"v?\d+\.\d+\.\d+|latest", storage_version):
+        raise UsageError(f"{storage_version!r} is not a DuckDB storage version.", hint="Valid: v1.5.0, v2.0.0, latest.")
+    with duckdb.connect() as maker:
+        maker.execute(f"ATTACH {sql.string(path)} AS made (STORAGE_VERSION {sql.string(storage_version)})")
+        maker.execute("DETACH made")
+
+
+@contextmanager
+def translated(subject: str) -> Iterator[None]:
+    """DuckDB's exceptions about `subject` (a file, a deployment) as ours."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error
+    except duckdb.Error as error:
+        raise _ours(error, subject) from error
+
+
+def _ours(error: Exception, subject: str) -> SqlmlError:
+    import duckdb
+
+    message = str(error)
+    if isinstance(error, duckdb.IOException) and "lock" in message.lower():
+        holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)
+        who = f"process {holder[2]} ({holder[1]})" if holder else "another process"
+        return DatabaseLocked(
+            f"{subject} is locked: {who} has it open.",
+            hint="DuckDB lets one process write at a time: close it there, or let readers use a copy (sqlml publish).",
+            pid=int(holder[2]) if holder else None,
+        )
+    if "conflict" in message.lower():  # on rows, on catalog entries, or found at COMMIT
+        return Conflict(
+            f"{subject} was changed by another transaction at the same time; nothing of this one was kept.",
+            hint="Run it again when the other has finished.",
+            cause=message,
+        )
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return DatabaseError(
+            f"{subject}: DuckDB ran out of memory or of temporary disk space: {_first_line(error)}",
+            hint="Raise memory_limit or max_temp_directory_size, or free disk space; nothing partial was kept.",
+        )
+    return DatabaseError(f"{subject}: {_first_line(error)}")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def refuse_open_transaction(connection: Connection) -> None:
+    """Refuse a connection on which the caller has begun a transaction: ours could not be all or nothing."""
+    import duckdb
+
+    try:
+        connection.execute("BEGIN")
+    except duckdb.TransactionException as error:
+        raise UsageError(
+            "The connection has an open transaction.",
+            hint="COMMIT or ROLLBACK it first: sqlml needs transactions of its own to leave nothing partial behind.",
+        ) from error
+    connection.execute("ROLLBACK")
+
+
+@contextmanager
+def atomic(connection: Connection, subject: str) -> Iterator[None]:
+    """One transaction: all of the block, or nothing of it.
+
+    Raises:
+        Conflict: another transaction changed the same rows or entries first.
+    """
+    with translated(subject):
+        connection.execute("BEGIN")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            # Not only Exception: Ctrl-C must roll back too. A failed COMMIT has already ended the transaction.
+            _roll_back(connection)
+            raise
+
+
+def _roll_back(connection: Connection) -> None:
+    import duckdb
+
+    try:
+        connection.execute("ROLLBACK")
+    except duckdb.TransactionException:
+        pass  # COMMIT failed, and DuckDB has rolled back by itself
+    except duckdb.ConnectionException:
+        pass  # closed in the middle: the transaction is gone with the connection
+
+
+def facts(connection: Connection) -> DatabaseFacts:
+    rows = connection.execute(
+        "SELECT database_name, path, readonly, tags['storage_version'], database_name = current_database()"
+        " FROM duckdb_databases() WHERE NOT internal ORDER BY database_name"
+    ).fetchall()
+    own = next((row for row in rows if row[4]), None)
+    if own is None:
+        raise DatabaseError("The connection's current database is one of DuckDB's own.", hint="USE a database file first.")
+    return DatabaseFacts(
+        name=own[0], path=own[1], read_only=own[2], storage=own[3] or "", attached=tuple(row[0] for row in rows)
+    )
+
+
+def require_writable(database: DatabaseFacts) -> None:
+    if database.read_only:
+        raise DatabaseError(
+            f"{database.path or database.name} is open read-only.", hint="Open it for writing, or make the file writable."
+        )
