@@ -123,7 +123,9 @@ def field(struct: exp.Expression, name: str) -> exp.Expression:
     return call("struct_extract", struct, text(name))
 
 
-def case(branches: Sequence[tuple[exp.Expression, exp.Expression]], default: exp.Expression | None = None) -> exp.Expression:
+def case(
+    branches: Sequence[tuple[exp.Expression, exp.Expression]], default: exp.Expression | None = None
+) -> exp.Expression:
     return exp.Case(ifs=[exp.If(this=when, true=then) for when, then in branches], default=default)
 
 
@@ -153,3 +155,33 @@ def struct(fields: Mapping[str, exp.Expression]) -> exp.Expression:
     return exp.Struct(
         expressions=[exp.PropertyEQ(this=identifier(name), expression=node) for name, node in fields.items()]
     )
+
+
+def create_macro(
+    path: Sequence[str],
+    parameters: Sequence[tuple[str, exp.Expression | None]],
+    body: exp.Expression,
+    *,
+    replace: bool = False,
+) -> str:
+    """A scalar macro as SQL text, or a table macro where `body` is a query; a parameter may have a default.
+
+    sqlglot has no node for defaults of macro parameters, so the text is put together here.
+
+    >>> create_macro(("m", "f"), [("r", None), ("t", exp.Null())], column("age", "r"))
+    'CREATE MACRO "m"."f"("r", "t" := NULL) AS "r"."age"'
+    """
+    listed = ", ".join(quote(name) + ("" if node is None else f" := {render(node)}") for name, node in parameters)
+    verb = "CREATE OR REPLACE MACRO" if replace else "CREATE MACRO"
+    kind = "AS TABLE" if isinstance(body, exp.Query) else "AS"
+    return f"{verb} {quote_path(*path)}({listed}) {kind} {render(body)}"
+
+
+def insert_statement(parts: Sequence[str], columns: Sequence[str]) -> str:
+    """INSERT with one bound parameter per column."""
+    names = ", ".join(quote(name) for name in columns)
+    return f"INSERT INTO {quote_path(*parts)} ({names}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - names are quoted
+
+
+UTC_NOW = call("make_timestamp", call("epoch_us", call("now")))
+"""The transaction's time as a TIMESTAMP in UTC; casts between TIMESTAMPTZ and TIMESTAMP would need the session's time zone."""

@@ -1,0 +1,1 @@
+"""Program or model -> what computes it inside a query."""

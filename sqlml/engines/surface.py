@@ -1,0 +1,217 @@
+"""The SQL objects of a deployment, for any engine: macro bodies, the prediction table's columns, the scoring SELECT.
+
+A macro's body stands alone: it calls nothing of ours but the engine's own function, so it works when the file is
+attached under another name. Parameters cannot be captured: features of a row macro are always `"r"."column"`, and
+intermediates are called "sqlml ..." with a blank, as no column of a signature may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from sqlml import sql
+from sqlml.engines.features import cast_error, feature
+from sqlml.engines.outputs import Engine, Outputs
+from sqlml.engines.stages import Lets, inline, nested
+from sqlml.signature import Label, Signature
+
+__all__ = [
+    "Macro",
+    "cast_error",
+    "class_fields",
+    "feature",
+    "label_text",
+    "macros",
+    "output_columns",
+    "staged_select",
+]
+
+ROW = "r"
+THRESHOLD = "threshold"
+MANY_CLASSES = 200
+"""Past this many classes a prediction table has one MAP column instead of one column per class."""
+CAST = "sqlml cast"
+
+
+@dataclass(frozen=True)
+class Macro:
+    """A scalar macro: `sql.create_macro((schema, macro.name), macro.parameters, macro.body)` makes it."""
+
+    name: str
+    parameters: tuple[tuple[str, exp.Expression | None], ...]
+    body: exp.Expression
+
+
+def macros(
+    signature: Signature, engine: Engine, *, threshold: float | None = None, suffix: str = ""
+) -> tuple[Macro, ...]:
+    """The scalar functions of a deployment version; `suffix` is "_v3" for the twins that stay callable.
+
+    Always `predict(r)`, `predict_values(column, ...)` and `error(r)`; with probabilities also `predict_proba(r)`;
+    for two classes `probability(r)` too, and `predict` takes `threshold := NULL`. `threshold` is the deployment's own:
+    None leaves the decision to the model's own rule. Every one gives NULL for a row that has an error.
+    """
+    row = _computed(signature, engine, [sql.column(c.name, ROW) for c in signature.columns])
+    made: list[tuple[str, tuple[tuple[str, exp.Expression | None], ...], exp.Expression]] = []
+    by_row: tuple[tuple[str, exp.Expression | None], ...] = ((ROW, None),)
+    default = _prediction(signature, row.outputs, threshold)
+    if _has_threshold(signature):
+        chosen = sql.column(THRESHOLD)
+        given = _decide(signature, row.outputs, sql.cast(chosen.copy(), "DOUBLE"))
+        body = sql.case([(exp.Is(this=chosen, expression=exp.Null()), default)], given)
+        made.append(("predict", (*by_row, (THRESHOLD, exp.Null())), inline(row.lets, body)))
+        made.append(("probability", by_row, inline(row.lets, row.outputs.probabilities[1])))
+    else:
+        made.append(("predict", by_row, inline(row.lets, default)))
+    if signature.probabilities:
+        proba = sql.struct(dict(zip(class_fields(signature), row.outputs.probabilities, strict=True)))
+        made.append(("predict_proba", by_row, inline(row.lets, proba)))
+    made.append(("error", by_row, inline(row.lets, row.outputs.error)))
+    values = _computed(signature, engine, [sql.column(c.name) for c in signature.columns])
+    arguments: tuple[tuple[str, exp.Expression | None], ...] = tuple((c.name, None) for c in signature.columns)
+    made.append(("predict_values", arguments, inline(values.lets, _prediction(signature, values.outputs, threshold))))
+    return tuple(Macro(name + suffix, parameters, body) for name, parameters, body in made)
+
+
+def output_columns(signature: Signature) -> tuple[tuple[str, str], ...]:
+    """(name, SQL type) of what `staged_select` adds to the passthrough columns, without `input_hash`.
+
+    `prediction`, `probability_<class>` for each class (or one MAP `probabilities`), `error`.
+    """
+    kind = signature.prediction
+    if signature.targets:
+        kind = "STRUCT(" + ", ".join(f"{sql.quote(name)} DOUBLE" for name in signature.targets) + ")"
+    columns = [("prediction", kind)]
+    if _is_wide(signature):
+        columns.append(("probabilities", "MAP(VARCHAR, DOUBLE)"))
+    elif signature.probabilities:
+        columns += [(f"probability_{name}", "DOUBLE") for name in class_fields(signature)]
+    return (*columns, ("error", "VARCHAR"))
+
+
+def staged_select(
+    signature: Signature,
+    engine: Engine,
+    source: exp.Expression,
+    passthrough: Sequence[tuple[str, exp.Expression]] = (),
+    *,
+    threshold: float | None = None,
+    with_hash: bool = True,
+) -> exp.Select:
+    """Predictions over `source` (a table or an aliased subquery), every intermediate evaluated once.
+
+    Gives the passthrough columns, `output_columns(signature)` and, `with_hash`, `input_hash` UBIGINT: DuckDB's
+    `hash(f1, ..., fn, e)` of the normalised features in signature order (DOUBLE or VARCHAR, NULL for missing) and of
+    the text of the first value that could not be read (NULL when all could).
+    `passthrough` expressions see the source's columns; features are taken from it by the signature's names.
+    """
+    computed = _computed(signature, engine, [sql.column(c.name) for c in signature.columns])
+    outputs = computed.outputs
+    answers = [_prediction(signature, outputs, threshold)]
+    if _is_wide(signature):
+        keys = exp.Array(expressions=[sql.text(label_text(label)) for label in signature.classes])
+        probabilities = sql.call("map", keys, exp.Array(expressions=list(outputs.probabilities)))
+        fine = exp.Is(this=outputs.error.copy(), expression=exp.Null())
+        answers.append(sql.case([(fine, probabilities)]))
+    elif signature.probabilities:
+        answers += outputs.probabilities
+    answers.append(outputs.error)
+    names = [name for name, _ in output_columns(signature)]
+    results = list(zip(names, answers, strict=True))
+    if with_hash:
+        hashed = [sql.column(name) for name, _ in computed.features]
+        if computed.casts:
+            hashed.append(sql.column(CAST))
+        results.append(("input_hash", sql.call("hash", *hashed)))
+    return nested(source, passthrough, computed.lets, results)
+
+
+def class_fields(signature: Signature) -> tuple[str, ...]:
+    """One field name per class: its text, `(empty)` for an empty one, `_2` and on where DuckDB would see a duplicate.
+
+    >>> class_fields(Signature((), "classifier", "VARCHAR", ("yes", "Yes", "")))
+    ('yes', 'Yes_2', '(empty)')
+    """
+    taken: set[str] = set()
+    names: list[str] = []
+    for label in signature.classes:
+        text = label_text(label).replace("\x00", "\ufffd") or "(empty)"
+        name, number = text, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{text}_{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return tuple(names)
+
+
+def label_text(label: Label) -> str:
+    """A class label as DuckDB would cast it to VARCHAR."""
+    if isinstance(label, bool):
+        return "true" if label else "false"
+    return repr(label) if isinstance(label, float) else str(label)
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """Outputs over given references, with everything they are made of."""
+
+    features: Lets
+    casts: bool
+    lets: Lets
+    outputs: Outputs
+
+
+def _computed(signature: Signature, engine: Engine, references: Sequence[exp.Expression]) -> _Computed:
+    pairs = list(zip(signature.columns, references, strict=True))
+    features: Lets = tuple((f"sqlml f{i}", feature(column, ref)) for i, (column, ref) in enumerate(pairs))
+    outputs = engine.outputs([sql.column(name) for name, _ in features])
+    unreadable = [found for column, ref in pairs if (found := cast_error(column, ref))]
+    lets: Lets = (*features, *outputs.lets)
+    if unreadable:
+        lets = (*features, (CAST, sql.case(unreadable)), *outputs.lets)
+        outputs = _refuse_unreadable(outputs)
+    return _Computed(features, bool(unreadable), lets, outputs)
+
+
+def _refuse_unreadable(outputs: Outputs) -> Outputs:
+    """An unreadable value looks missing to the engine, so its answers are withheld where `CAST` has a reason."""
+
+    def where_readable(node: exp.Expression) -> exp.Expression:
+        return sql.case([(exp.Is(this=sql.column(CAST), expression=exp.Null()), node)])
+
+    return Outputs(
+        lets=outputs.lets,
+        prediction=where_readable(outputs.prediction),
+        probabilities=tuple(where_readable(p) for p in outputs.probabilities),
+        error=exp.Coalesce(this=sql.column(CAST), expressions=[outputs.error]),
+    )
+
+
+def _prediction(signature: Signature, outputs: Outputs, threshold: float | None) -> exp.Expression:
+    if threshold is None or not _has_threshold(signature):
+        return outputs.prediction.copy()
+    return _decide(signature, outputs, sql.double(threshold))
+
+
+def _decide(signature: Signature, outputs: Outputs, threshold: exp.Expression) -> exp.Expression:
+    """The positive class where its probability reaches the threshold; a NaN does not, in Python and here.
+
+    DuckDB orders NaN above every number, hence `-p <= -threshold`.
+    """
+    positive = outputs.probabilities[1]
+    reached = exp.LTE(this=exp.Neg(this=exp.Paren(this=positive.copy())), expression=exp.Neg(this=threshold))
+    there = exp.Not(this=exp.Is(this=positive.copy(), expression=exp.Null()))
+    no, yes = (sql.value(label) for label in signature.classes)
+    return sql.case([(reached, yes), (there, no)])
+
+
+def _has_threshold(signature: Signature) -> bool:
+    return signature.probabilities and signature.is_binary
+
+
+def _is_wide(signature: Signature) -> bool:
+    return signature.probabilities and len(signature.classes) > MANY_CLASSES
