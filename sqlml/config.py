@@ -1,0 +1,313 @@
+"""Settings: flags win over the environment, the environment over `sqlml.toml` (or `[tool.sqlml]` in pyproject.toml).
+
+Where each value came from is kept, so that `sqlml doctor` can say it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from sqlml.errors import UsageError, choices
+
+FILE_NAME = "sqlml.toml"
+
+Kind = Literal["text", "path", "uri", "flag", "number", "names", "engine"]
+ENGINES = ("auto", "sql", "python")
+
+SETTINGS: dict[str, Kind] = {
+    "database": "path",
+    "tracking_uri": "uri",
+    "registry_uri": "uri",
+    "allow_pickle": "flag",
+    "require_isolation": "flag",
+}
+DEPLOYMENT_SETTINGS: dict[str, Kind] = {
+    "model": "text",
+    "table": "text",
+    "key": "names",
+    "engine": "engine",
+    "threshold": "number",
+    "live": "flag",
+}
+# The variables that MLflow's own tools read; sqlml's win over them.
+MLFLOW_VARIABLES = {"tracking_uri": "MLFLOW_TRACKING_URI", "registry_uri": "MLFLOW_REGISTRY_URI"}
+# Settings of the deployment at hand that a variable may give, so that CI needs no file.
+ENVIRONMENT_OF_DEPLOYMENT = ("table", "key", "engine", "threshold", "live")
+
+
+@dataclass(frozen=True)
+class DeploymentSettings:
+    """What is said about one deployment; None where nothing is."""
+
+    name: str | None = None
+    """The deployment's name where the file has a section for it."""
+    model: str | None = None
+    """The registered model's name, where it is not the deployment's."""
+    table: str | None = None
+    key: tuple[str, ...] | None = None
+    engine: str | None = None
+    threshold: float | None = None
+    live: bool | None = None
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of this run. `origins` says per setting where its value came from."""
+
+    database: str | None = None
+    tracking_uri: str | None = None
+    registry_uri: str | None = None
+    allow_pickle: bool = True
+    require_isolation: bool = False
+    deployments: Mapping[str, DeploymentSettings] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    file: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def require_database(self) -> str:
+        if self.database is None:
+            raise UsageError(
+                "No database is named.",
+                hint=f'Give --database FILE, set SQLML_DATABASE, or write database = "warehouse.duckdb" into {FILE_NAME}'
+                " (sqlml init makes one).",
+            )
+        return self.database
+
+    def deployment(
+        self, model: str | None, name: str | None = None, flags: Mapping[str, object] | None = None
+    ) -> DeploymentSettings:
+        """The settings for deploying `model` (a registered name) under `name`, the flags already laid over them.
+
+        A section of the file is meant by the deployment's name, or, where no name is given, by its model.
+        """
+        section = self._section(model, name)
+        values = {key: getattr(section, key) for key in DEPLOYMENT_SETTINGS if getattr(section, key) is not None}
+        origins = dict(section.origins)
+        for key in ENVIRONMENT_OF_DEPLOYMENT:
+            variable = f"SQLML_{key.upper()}"
+            if self.environ.get(variable):
+                values[key] = _converted(self.environ[variable], DEPLOYMENT_SETTINGS[key], variable)
+                origins[key] = variable
+        for key, value in (flags or {}).items():
+            if value is not None:
+                values[key] = _converted(value, DEPLOYMENT_SETTINGS[key], f"--{key}")
+                origins[key] = f"--{key}"
+        return DeploymentSettings(name=name or section.name, origins=origins, **values)
+
+    def _section(self, model: str | None, name: str | None) -> DeploymentSettings:
+        if name is not None:
+            return self.deployments.get(name, DeploymentSettings())
+        fitting = [d for d in self.deployments.values() if model is not None and (d.model or d.name) == model]
+        if len(fitting) > 1:
+            raise UsageError(
+                f"{self.file} has several deployments of the model {model!r}.",
+                hint=f"Say which one with --name. {choices([d.name or '' for d in fitting])}",
+            )
+        return fitting[0] if fitting else DeploymentSettings()
+
+
+def load(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    start: Path | None = None,
+) -> Settings:
+    """The settings in force: `flags` (None means not given), `environ` (default: the process's own), and the file
+    found upward from `start` (default: the working directory).
+
+    Raises:
+        UsageError: an unknown setting, a value of the wrong kind, or a file that is not TOML.
+    """
+    environ = os.environ if environ is None else environ
+    file, document = _find_file(start or Path.cwd())
+    values: dict[str, Any] = {}  # Any: converted by SETTINGS, which mirrors the fields of Settings
+    origins: dict[str, str] = {}
+    if file is not None:
+        _refuse_unknown(document, [*SETTINGS, "deployments"], str(file))
+    _refuse_misspelt(environ)
+    for key, kind in SETTINGS.items():
+        for origin, value in _candidates(key, flags or {}, environ, file, document):
+            values[key] = _converted(value, kind, origin)
+            if origin == str(file):
+                values[key] = _beside(values[key], kind, cast(Path, file).parent)
+            origins[key] = origin
+            break
+    deployments = _deployments(document.get("deployments", {}), file) if file is not None else {}
+    return Settings(deployments=deployments, origins=origins, file=file, environ=dict(environ), **values)
+
+
+def _candidates(
+    key: str, flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None, document: Mapping[str, Any]
+) -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    if flags.get(key) is not None:
+        found.append((f"--{key.replace('_', '-')}", flags[key]))
+    for variable in (f"SQLML_{key.upper()}", MLFLOW_VARIABLES.get(key)):
+        if variable and environ.get(variable):  # empty counts as not set, as shells unset things that way
+            found.append((variable, environ[variable]))
+    if key in document:
+        found.append((str(file), document[key]))
+    return found
+
+
+def _find_file(start: Path) -> tuple[Path | None, dict[str, Any]]:
+    for folder in (start.absolute(), *start.absolute().parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME, _read(folder / FILE_NAME)
+        project = folder / "pyproject.toml"
+        if project.is_file():
+            section = _read(project).get("tool", {}).get("sqlml")
+            if isinstance(section, dict):
+                return project, section
+    return None, {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.", hint="Correct that line.") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
+
+
+def _deployments(sections: object, file: Path) -> dict[str, DeploymentSettings]:
+    if not isinstance(sections, dict):
+        raise UsageError(
+            f"deployments in {file} is not a table.", hint="Write [deployments.churn] and settings under it."
+        )
+    result = {}
+    for name, section in sections.items():
+        where = f"[deployments.{name}] in {file}"
+        if not isinstance(section, dict):
+            raise UsageError(f"{where} is not a table.", hint="Write its settings under it, one a line.")
+        _refuse_unknown(section, list(DEPLOYMENT_SETTINGS), where)
+        values = {key: _converted(value, DEPLOYMENT_SETTINGS[key], where) for key, value in section.items()}
+        result[name] = DeploymentSettings(name=name, origins=dict.fromkeys(values, str(file)), **values)
+    return result
+
+
+def _refuse_unknown(document: Mapping[str, Any], known: list[str], where: str) -> None:
+    for key in document:
+        if key not in known:
+            raise UsageError(f"{where} has an unknown setting {key!r}.", hint=choices(known, wrong=key))
+
+
+def _refuse_misspelt(environ: Mapping[str, str]) -> None:
+    """Refuse a variable that is nearly one of ours; other SQLML_ names may belong to somebody else's tool."""
+    known = [f"SQLML_{key.upper()}" for key in (*SETTINGS, *ENVIRONMENT_OF_DEPLOYMENT)]
+    for variable in environ:
+        if variable.startswith("SQLML_") and variable not in known and get_close_matches(variable, known, 1, 0.88):
+            raise UsageError(
+                f"There is no setting for the environment variable {variable}.", hint=choices(known, wrong=variable)
+            )
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names as a person lists them on a command line: commas separate, double quotes protect.
+
+    >>> names('country, "a,b", id DECIMAL(10, 2)')
+    ('country', 'a,b', 'id DECIMAL(10, 2)')
+    """
+    parts = [part.strip() for part in re.findall(r'(?:"(?:[^"]|"")*"|\([^()]*\)|[^,"])+', text)]
+    return tuple(
+        part[1:-1].replace('""', '"') if re.fullmatch(r'"(?:[^"]|"")*"', part) else part for part in parts if part
+    )
+
+
+def _converted(value: object, kind: Kind, where: str) -> Any:  # Any: the type follows from `kind`
+    """`value` as its setting wants it; texts come from flags and the environment, anything from TOML."""
+    if kind == "flag":
+        return _flag(value, where)
+    if kind == "number":
+        try:
+            return float(cast(str, value)) if not isinstance(value, bool) else _wrong(value, "a number", where)
+        except (TypeError, ValueError):
+            return _wrong(value, "a number", where)
+    if kind == "names":
+        listed = names(value) if isinstance(value, str) else value
+        if not isinstance(listed, list | tuple) or not listed or not all(isinstance(n, str) and n for n in listed):
+            return _wrong(value, "a column name or a list of them", where)
+        return tuple(listed)
+    if not isinstance(value, str) or not value:
+        return _wrong(value, "a text", where)
+    if kind == "engine" and value not in ENGINES:
+        raise UsageError(f"{where}: {value!r} is not an engine.", hint=choices(ENGINES, wrong=value))
+    return value
+
+
+def _flag(value: object, where: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    spelled = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if str(value).lower() not in spelled:
+        _wrong(value, "true or false (1 or 0)", where)
+    return spelled[str(value).lower()]
+
+
+def _wrong(value: object, expected: str, where: str) -> None:
+    raise UsageError(f"{where}: {value!r} is not {expected}.", hint=f"Give {expected}.")
+
+
+def _beside(value: Any, kind: Kind, folder: Path) -> Any:  # Any: passed through
+    """Paths in a file are meant from the file's own folder, wherever the command runs."""
+    if kind == "path" and value != ":memory:" and "://" not in value:
+        return str(folder / Path(value).expanduser())
+    if kind == "uri" and value.startswith("sqlite:///") and not value.startswith("sqlite:////"):
+        return f"sqlite:///{folder / value.removeprefix('sqlite:///')}"
+    if kind == "uri" and ":" not in value and value != "databricks":
+        return str(folder / value)
+    return value
+
+
+TEMPLATE = """\
+# Settings of sqlml. Flags win over SQLML_* variables, and those over this file. Paths are meant from this folder.
+
+# The DuckDB file that models are deployed to (SQLML_DATABASE, --database).
+database = "warehouse.duckdb"
+
+# Where MLflow keeps runs and registered models (SQLML_TRACKING_URI or MLFLOW_TRACKING_URI, --tracking-uri).
+# For a server, MLflow's own variables authenticate: MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and _PASSWORD.
+tracking_uri = "sqlite:///mlflow.db"
+# registry_uri = "sqlite:///mlflow.db"   # only where the registry is somewhere else than the runs
+
+# Loading a pickle runs code of whoever wrote it; sqlml does that in an isolated process only. false refuses it.
+# allow_pickle = true
+
+# true refuses to convert a model where the system cannot isolate that process (sqlml doctor says what is in force).
+# require_isolation = false
+
+# One section for each deployment, so that `sqlml deploy churn:Production` needs no flags.
+# [deployments.churn]
+# model = "churn"           # the registered model; by default the section's name
+# table = "customers"       # the table that is scored
+# key = "customer_id"       # or ["country", "customer_id"]
+# engine = "auto"           # auto, sql or python
+# threshold = 0.5           # binary classifiers: the probability from which the prediction is the positive class
+# live = false              # triggers keep predictions up to date; DuckDB then refuses MERGE and upserts on the table
+"""
+
+
+def write_template(folder: Path) -> Path:
+    """A commented `sqlml.toml` in `folder`.
+
+    Raises:
+        UsageError: there is one already.
+    """
+    path = folder / FILE_NAME
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError as error:
+        raise UsageError(f"{path} exists already.", hint="Edit it, or remove it first.") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.", hint="Choose another folder.") from error
+    return path
