@@ -1,0 +1,226 @@
+"""A foreign ONNX graph brought into sqlml's form: one input per column, doubles out, errors as codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import onnx.compose
+from onnx import TensorProto, helper, numpy_helper
+
+from sqlml.convert.isolated.foreign_onnx import FLOATS, Foreign, Port, opsets
+from sqlml.convert.isolated.graph import MISSING_TEXT
+from sqlml.convert.isolated.inputs import Input, Inputs
+from sqlml.convert.isolated.refusal import unsupported
+
+
+INSIDE = "sqlml foreign/"
+OUTPUTS = ("prediction", "probabilities", "error")
+# Whole numbers from here on are not all doubles, so what a table holds may not be what the model would get.
+LARGEST_WHOLE = {TensorProto.INT64: 2.0**53, TensorProto.INT32: 2.0**31 - 1, TensorProto.BOOL: 1.0}
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """The same fields as the scikit-learn converters give."""
+
+    onnx: bytes
+    kind: Literal["classifier", "regressor"]
+    classes: tuple[str | int, ...]
+    probabilities: bool
+    targets: int
+    reasons: tuple[str, ...]
+    precision: Literal["double", "float"]
+    nulls: tuple[Literal["missing", "refused"], ...]
+    missing_as: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A reason why a row has no prediction, and the tensor that is true in such rows."""
+
+    bad: str
+    reason: str
+
+
+class Surgery:
+    """The nodes and constants put around the foreign graph."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []  # Any: protobuf messages without types
+        self.constants: list[Any] = []
+        self.count = 0
+
+    def op(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:  # Any: ONNX attributes
+        self.count += 1
+        output = output or f"sqlml {kind} {self.count}"
+        domain = "ai.onnx.ml" if kind == "LabelEncoder" else ""
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
+        return output
+
+    def constant(self, values: Any, dtype: Any) -> str:  # Any: whatever numpy takes
+        self.count += 1
+        name = f"sqlml constant {self.count}"
+        self.constants.append(numpy_helper.from_array(np.array(values, dtype=dtype), name))
+        return name
+
+
+def normalise(foreign: Foreign, inputs: Inputs) -> Normalised:
+    """The file's graph behind one input per column, with the outputs that OnnxModel describes."""
+    taken = [column.name for column in inputs.columns if column.name in OUTPUTS]
+    if taken:
+        raise unsupported(f"The input column '{taken[0]}' has the name of an output.", "Rename it and export again.")
+    inner = onnx.compose.add_prefix(foreign.model, INSIDE)
+    surgery, checks, columns = Surgery(), [], list(inputs.columns)
+    for port in foreign.ports:
+        _feed(surgery, checks, port, [columns.pop(0) for _ in range(port.width)])
+    surgery.nodes.extend(inner.graph.node)
+    outputs = _outputs(surgery, foreign)
+    _error(surgery, checks, inputs.columns[0])
+    outputs.append(helper.make_tensor_value_info("error", TensorProto.INT64, ["N", 1]))
+    graph = helper.make_graph(
+        surgery.nodes,
+        "sqlml",
+        [
+            helper.make_tensor_value_info(c.name, TensorProto.STRING if c.is_text else TensorProto.DOUBLE, ["N", 1])
+            for c in inputs.columns
+        ],
+        outputs,
+        [*surgery.constants, *inner.graph.initializer],
+        sparse_initializer=list(inner.graph.sparse_initializer),
+    )
+    versions = {"": 9, **opsets(foreign.model)}
+    versions["ai.onnx.ml"] = max(2, versions.get("ai.onnx.ml", 2))
+    imports = [helper.make_opsetid(domain, version) for domain, version in versions.items()]
+    model = helper.make_model(
+        graph, opset_imports=imports, ir_version=max(foreign.model.ir_version, 7), producer_name="sqlml"
+    )
+    allowed = _optional(foreign.ports, inputs.columns)
+    return Normalised(
+        onnx=bytes(model.SerializeToString()),
+        kind=foreign.kind,
+        classes=foreign.classes,
+        probabilities=foreign.kind == "classifier" and foreign.scores is not None,
+        targets=foreign.targets,
+        reasons=tuple(check.reason for check in checks),
+        precision=foreign.precision,
+        nulls=tuple("missing" if optional else "refused" for optional in allowed),
+        missing_as={column.name: "nan" for column in inputs.columns if column.is_text},
+    )
+
+
+def refusals(foreign: Foreign, inputs: Inputs, values: Sequence[Any]) -> list[str | None]:
+    """Per row, why the original cannot be given it (`values`: one numpy array per column); None where it can."""
+    said: list[str | None] = [None] * (len(values[0]) if values else 0)
+    columns = zip(_elements(foreign.ports), inputs.columns, values, strict=True)
+    for element, column, array in reversed(list(columns)):
+        for bad, reason in reversed(_rules(element, column, array)):
+            for row in np.flatnonzero(bad):
+                said[row] = reason
+    return said
+
+
+def _elements(ports: Sequence[Port]) -> list[int]:
+    return [port.element for port in ports for _ in range(port.width)]
+
+
+def _optional(ports: Sequence[Port], columns: Sequence[Input]) -> list[bool]:
+    return [
+        element in FLOATS and not column.required for element, column in zip(_elements(ports), columns, strict=True)
+    ]
+
+
+def _reasons(element: int, column: Input) -> tuple[str, str]:
+    why = "its signature requires it" if element in FLOATS else "the ONNX model has no missing value for it"
+    missing = f"{column.name} is NULL, and {why}"
+    if element == TensorProto.BOOL:
+        return missing, f"{column.name} is neither true nor false"
+    return missing, f"{column.name} is not a whole number that the ONNX model can take"
+
+
+def _rules(element: int, column: Input, values: Any) -> list[tuple[Any, str]]:
+    missing, odd = _reasons(element, column)
+    if element == TensorProto.STRING:
+        return [(np.array([value is None for value in values], dtype=bool), missing)]
+    found = [] if element in FLOATS and not column.required else [(np.isnan(values), missing)]
+    with np.errstate(invalid="ignore"):
+        if element in LARGEST_WHOLE:
+            lowest = 0.0 if element == TensorProto.BOOL else -LARGEST_WHOLE[element]
+            whole = np.floor(values) == values
+            found.append((~np.isnan(values) & ~(whole & (values >= lowest) & (values <= LARGEST_WHOLE[element])), odd))
+    return found
+
+
+def _feed(surgery: Surgery, checks: list[Check], port: Port, columns: Sequence[Input]) -> None:
+    parts = [_column(surgery, checks, port.element, column) for column in columns]
+    whole = surgery.op("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+    name = INSIDE + port.name
+    if port.rank == 1:
+        surgery.op("Reshape", whole, surgery.constant([-1], np.int64), output=name)
+    else:
+        surgery.op("Identity", whole, output=name)
+
+
+def _column(surgery: Surgery, checks: list[Check], element: int, column: Input) -> str:
+    """One column as the file's element type; rows that it cannot hold are marked, and given something harmless."""
+    missing, odd = _reasons(element, column)
+    if element == TensorProto.STRING:
+        keys = {"keys_strings": [MISSING_TEXT], "values_int64s": [1], "default_int64": 0}
+        flag = surgery.op("LabelEncoder", column.name, **keys)
+        checks.append(Check(surgery.op("Cast", flag, to=TensorProto.BOOL), missing))
+        return column.name
+    if element in FLOATS:
+        if column.required:
+            checks.append(Check(surgery.op("IsNaN", column.name), missing))
+        return surgery.op("Cast", column.name, to=element) if element == TensorProto.FLOAT else column.name
+    zero = surgery.constant([[0.0]], np.float64)
+    none = surgery.op("IsNaN", column.name)
+    # Only what every opset from 9 on knows: Equal and GreaterOrEqual of doubles are younger.
+    rest = surgery.op("Abs", surgery.op("Sub", column.name, surgery.op("Floor", column.name)))
+    high = surgery.op(
+        "Greater", surgery.op("Abs", column.name), surgery.constant([[LARGEST_WHOLE[element]]], np.float64)
+    )
+    bad = surgery.op("Or", surgery.op("Greater", rest, zero), high)
+    if element == TensorProto.BOOL:
+        bad = surgery.op("Or", bad, surgery.op("Less", column.name, zero))
+    checks += [Check(none, missing), Check(bad, odd)]
+    harmless = surgery.op("Where", surgery.op("Or", none, bad), zero, column.name)
+    return surgery.op("Cast", harmless, to=element)
+
+
+def _outputs(surgery: Surgery, foreign: Foreign) -> list[Any]:
+    answer = INSIDE + foreign.answer
+    if foreign.kind == "regressor":
+        _matrix(surgery, answer, foreign.targets, "prediction")
+        return [helper.make_tensor_value_info("prediction", TensorProto.DOUBLE, ["N", foreign.targets])]
+    keys = "keys_strings" if isinstance(foreign.classes[0], str) else "keys_int64s"
+    if keys == "keys_int64s":
+        answer = surgery.op("Cast", answer, to=TensorProto.INT64)
+    positions = list(range(len(foreign.classes)))
+    table = {keys: list(foreign.classes), "values_int64s": positions, "default_int64": -1}
+    index = surgery.op("LabelEncoder", answer, **table)
+    surgery.op("Reshape", index, surgery.constant([-1, 1], np.int64), output="prediction")
+    outputs = [helper.make_tensor_value_info("prediction", TensorProto.INT64, ["N", 1])]
+    if foreign.scores is not None:
+        _matrix(surgery, INSIDE + foreign.scores, len(foreign.classes), "probabilities")
+        outputs.append(helper.make_tensor_value_info("probabilities", TensorProto.DOUBLE, ["N", len(foreign.classes)]))
+    return outputs
+
+
+def _matrix(surgery: Surgery, tensor: str, width: int, output: str) -> None:
+    double = surgery.op("Cast", tensor, to=TensorProto.DOUBLE)
+    surgery.op("Reshape", double, surgery.constant([-1, width], np.int64), output=output)
+
+
+def _error(surgery: Surgery, checks: Sequence[Check], column: Input) -> None:
+    """The number of the first check that is true, 0 where none is."""
+    if column.is_text:
+        rows = surgery.op("LabelEncoder", column.name, keys_strings=[MISSING_TEXT], values_int64s=[0], default_int64=0)
+    else:
+        rows = surgery.op("Cast", surgery.op("IsNaN", column.name), to=TensorProto.INT64)
+    error = surgery.op("Mul", rows, surgery.constant([[0]], np.int64))
+    for number in range(len(checks), 0, -1):
+        error = surgery.op("Where", checks[number - 1].bad, surgery.constant([[number]], np.int64), error)
+    surgery.op("Identity", error, output="error")

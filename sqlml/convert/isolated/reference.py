@@ -1,0 +1,151 @@
+"""The original's own answers, row by row: what it says, where it raises, and where it contradicts itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Any in this module: numpy arrays of several dtypes, estimators without types.
+TOLERANCE = {"double": 1e-9, "float": 1e-6}
+LONGEST_REASON = 500
+# Finding the rows that raise takes one call each; more time than this is not spent on it.
+SEARCH_SECONDS = 20.0
+
+Answer = tuple[Any, Any]
+"""Predictions [n] or [n, T], and scores [n, K] or None."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that can be given to the original in one call; `ask(positions)` does so."""
+
+    rows: Any
+    """Their positions among all rows."""
+    ask: Callable[[Any], Answer]
+
+
+@dataclass
+class Answers:
+    """What is known of each row so far. Rows of which nothing could be found out in time are unstable."""
+
+    predictions: list[Any]
+    scores: list[Any]
+    errors: list[str | None]
+    unstable: Any
+    alone_checked: int = 0
+
+    @classmethod
+    def of(cls, size: int) -> Answers:
+        return cls([None] * size, [None] * size, [None] * size, np.zeros(size, dtype=bool))
+
+
+def sklearn_group(estimator: Any, frame: Any, rows: Any, *, probabilities: bool) -> Group:
+    """Rows of one DataFrame, answered by predict and predict_proba."""
+
+    def ask(positions: Any) -> Answer:
+        part = frame.iloc[positions]
+        predictions = np.asarray(estimator.predict(part))
+        return predictions, np.asarray(estimator.predict_proba(part), dtype=np.float64) if probabilities else None
+
+    return Group(rows, ask)
+
+
+def answer_all(size: int, groups: Sequence[Group], suspect: Any, *, precision: str, alone_seconds: float) -> Answers:
+    """Every row's answer. `suspect` marks the rows that are likely to raise, so that they are asked alone at once."""
+    answers = Answers.of(size)
+    deadline = time.monotonic() + SEARCH_SECONDS
+    for group in groups:
+        likely = suspect[group.rows]
+        _search(answers, group, np.flatnonzero(~likely), deadline)
+        for position in np.flatnonzero(likely):
+            _search(answers, group, np.array([position]), deadline)
+    for group in groups:
+        _check_shuffled(answers, group, TOLERANCE[precision])
+    until = time.monotonic() + alone_seconds
+    for group in groups:
+        _check_alone(answers, group, TOLERANCE[precision], until)
+    return answers
+
+
+def _search(answers: Answers, group: Group, positions: Any, deadline: float) -> None:
+    """Ask for these rows at once; where that raises, for each half: k bad rows cost about k log n calls."""
+    pending = [positions] if len(positions) else []
+    while pending:
+        part = pending.pop()
+        if time.monotonic() > deadline:
+            answers.unstable[group.rows[part]] = True
+            continue
+        try:
+            predictions, scores = _asked(group, part)
+        except MemoryError:
+            raise
+        except Exception as error:  # the original may raise anything: that is the answer
+            if len(part) == 1:
+                answers.errors[group.rows[part[0]]] = _text(error)
+            else:
+                half = len(part) // 2
+                pending += [part[half:], part[:half]]
+            continue
+        for i, row in enumerate(group.rows[part]):
+            answers.predictions[row] = predictions[i]
+            answers.scores[row] = None if scores is None else scores[i]
+
+
+def _asked(group: Group, positions: Any) -> Answer:
+    predictions, scores = group.ask(positions)
+    if len(predictions) != len(positions) or (scores is not None and len(scores) != len(positions)):
+        raise ValueError(f"the model gave {len(predictions)} predictions for {len(positions)} rows")
+    return predictions, scores
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:LONGEST_REASON]
+
+
+def _answered(answers: Answers, group: Group) -> Any:
+    known = [i for i, row in enumerate(group.rows) if answers.predictions[row] is not None]
+    return np.array(known, dtype=np.int64)
+
+
+def _check_shuffled(answers: Answers, group: Group, tolerance: float) -> None:
+    positions = _answered(answers, group)
+    if len(positions) < 2:
+        return
+    _compare(answers, group, np.random.default_rng(0).permutation(positions), tolerance)
+
+
+def _check_alone(answers: Answers, group: Group, tolerance: float, until: float) -> None:
+    """Rows one at a time while there is time, in an order that spreads over all of them."""
+    for position in np.random.default_rng(1).permutation(_answered(answers, group)):
+        if time.monotonic() > until:
+            return
+        _compare(answers, group, np.array([position]), tolerance)
+        answers.alone_checked += 1
+
+
+def _compare(answers: Answers, group: Group, positions: Any, tolerance: float) -> None:
+    rows = group.rows[positions]
+    try:
+        predictions, scores = _asked(group, positions)
+    except MemoryError:
+        raise
+    except Exception:  # raised now and not before: a contradiction
+        answers.unstable[rows] = True
+        return
+    for i, row in enumerate(rows):
+        same = _same(answers.predictions[row], predictions[i], tolerance)
+        same = same and (scores is None or _same(answers.scores[row], scores[i], tolerance))
+        answers.unstable[row] |= not same
+
+
+def _same(first: Any, second: Any, tolerance: float) -> bool:
+    a, b = np.asarray(first), np.asarray(second)
+    if a.dtype.kind != "f" or b.dtype.kind != "f":
+        return bool(np.all(a == b))
+    with np.errstate(invalid="ignore"):
+        near = np.abs(a - b) <= tolerance * np.maximum(1, np.maximum(np.abs(a), np.abs(b)))
+    return bool(np.all(near | (a == b) | (np.isnan(a) & np.isnan(b))))

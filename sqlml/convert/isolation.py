@@ -1,0 +1,98 @@
+"""What confines the process that loads models: limits, what it may read, and which protections this machine has."""
+
+from __future__ import annotations
+
+import site
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlml.errors import PolicyRefused, WorkerError
+
+# Without these two a model could take data away or change files; the rest limits damage.
+REQUIRED = ("network", "writes")
+TIMEOUT_S = 120.0
+MEMORY_BYTES = 4 << 30
+FILE_BYTES = 1 << 30
+WORK_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One protection: whether it is in force here, and by what means or why not."""
+
+    name: str
+    in_force: bool
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.why}" if self.in_force else f"{self.name}: NOT in force ({self.why})"
+
+
+def isolation_in_force() -> list[Feature]:
+    """Start a worker without a model and ask what confines it."""
+    from sqlml.convert.process import Process  # here, for process.py needs this module
+
+    with tempfile.TemporaryDirectory(prefix="sqlml-worker-") as work:
+        process = Process(Path(work), artifact=None, memory_bytes=MEMORY_BYTES, timeout_s=30.0)
+        try:
+            return process.start()
+        finally:
+            process.close()
+
+
+def features_of(reply: Mapping[str, Any]) -> list[Feature]:  # Any: JSON
+    """The worker's own report, which it gives before it has seen anything of the model."""
+    try:
+        return [Feature(str(f["name"]), f["in_force"] is True, str(f["why"])) for f in reply["features"]]
+    except (KeyError, TypeError) as error:
+        raise WorkerError("The conversion process did not say what confines it.") from error
+
+
+def require(features: Sequence[Feature]) -> None:
+    """Refuse to load a model unless it can neither reach the network nor write outside its own directory."""
+    missing = [f for name in REQUIRED for f in features if f.name == name and not f.in_force]
+    if missing or not {f.name for f in features}.issuperset(REQUIRED):
+        shown = "; ".join(str(feature) for feature in missing) or "the worker does not say"
+        raise PolicyRefused(
+            f"Full isolation is required (SQLML_REQUIRE_ISOLATION=1) and cannot be had here: {shown}.",
+            hint="Use a Linux kernel with Landlock (5.13 or later), or register an .onnx file and drop the requirement.",
+        )
+
+
+def bounds(work: Path, artifact: Path | None, *, memory_bytes: int, timeout_s: float) -> dict[str, object]:
+    """The worker's limits, as it receives them."""
+    readable = [*python_directories(), str(package_root() / "sqlml")]
+    if artifact is not None:
+        readable.append(str(artifact))
+    return {
+        "work": str(work),
+        "readable": readable,
+        "memory_bytes": memory_bytes,
+        "cpu_seconds": int(timeout_s * 2) + 10,
+        "file_bytes": FILE_BYTES,
+    }
+
+
+def package_root() -> Path:
+    """The directory from which sqlml is imported."""
+    return Path(__file__).resolve().parents[2]
+
+
+def python_directories() -> list[str]:
+    """Where Python and its libraries are: what the worker may read besides the model."""
+    named = [sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()]
+    if site.ENABLE_USER_SITE and site.USER_SITE:
+        named.append(site.USER_SITE)
+    resolved = {path for name in named for path in (Path(name), Path(name).resolve())}
+    return sorted(str(path) for path in resolved if path != Path(path.anchor))
+
+
+def library_path() -> list[str]:
+    """The parent's import path without what is a project, a script's directory or the current one."""
+    libraries = [Path(name) for name in python_directories()]
+    return [entry for entry in sys.path if entry and any(Path(entry).is_relative_to(parent) for parent in libraries)]
