@@ -41,7 +41,11 @@ class DatabaseFacts:
 
 
 def open_database(
-    path: str | Path, *, read_only: bool = False, storage_version: str | None = None, config: Mapping[str, Any] | None = None
+    path: str | Path,
+    *,
+    read_only: bool = False,
+    storage_version: str | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> Connection:
     """A connection to the file (or ":memory:"), without sqlml's functions; `sqlml.connect` adds them.
 
@@ -169,7 +173,9 @@ def facts(connection: Connection) -> DatabaseFacts:
     ).fetchall()
     own = next((row for row in rows if row[4]), None)
     if own is None:
-        raise DatabaseError("The connection's current database is one of DuckDB's own.", hint="USE a database file first.")
+        raise DatabaseError(
+            "The connection's current database is one of DuckDB's own.", hint="USE a database file first."
+        )
     return DatabaseFacts(
         name=own[0], path=own[1], read_only=own[2], storage=own[3] or "", attached=tuple(row[0] for row in rows)
     )
@@ -178,5 +184,6 @@ def facts(connection: Connection) -> DatabaseFacts:
 def require_writable(database: DatabaseFacts) -> None:
     if database.read_only:
         raise DatabaseError(
-            f"{database.path or database.name} is open read-only.", hint="Open it for writing, or make the file writable."
+            f"{database.path or database.name} is open read-only.",
+            hint="Open it for writing, or make the file writable.",
         )

@@ -16,7 +16,7 @@ from sqlglot import exp
 DIALECT = "duckdb"
 
 
-def render(node: exp.Expression) -> str:
+def render(node: exp.Expr) -> str:
     """The node as DuckDB SQL, on one line."""
     return node.sql(dialect=DIALECT, identify=True, normalize_functions=False, comments=False)
 
@@ -129,12 +129,31 @@ def case(
     return exp.Case(ifs=[exp.If(this=when, true=then) for when, then in branches], default=default)
 
 
-def all_of(conditions: Sequence[exp.Expression]) -> exp.Expression:
-    return exp.and_(*conditions) if conditions else exp.true()
+def all_of(conditions: Sequence[exp.Expr]) -> exp.Expression:
+    """AND of the conditions; each is put into parentheses where it needs them."""
+    return exp.Paren(this=exp.and_(*conditions)) if conditions else exp.true()
 
 
-def any_of(conditions: Sequence[exp.Expression]) -> exp.Expression:
-    return exp.or_(*conditions) if conditions else exp.false()
+def any_of(conditions: Sequence[exp.Expr]) -> exp.Expression:
+    """OR of the conditions."""
+    return exp.Paren(this=exp.or_(*conditions)) if conditions else exp.false()
+
+
+def alias(node: exp.Expr, name: str) -> exp.Expression:
+    """A column of a SELECT under a name."""
+    return exp.Alias(this=node, alias=identifier(name))
+
+
+def named(relation: exp.Expression, name: str) -> exp.Expression:
+    """A copy of a table under an alias."""
+    copy = relation.copy()
+    copy.set("alias", exp.TableAlias(this=identifier(name)))
+    return copy
+
+
+def equal(names: Sequence[str], left: str, right: str) -> list[exp.Expression]:
+    """`left.name = right.name` for each name."""
+    return [exp.EQ(this=column(name, left), expression=column(name, right)) for name in names]
 
 
 def sum_in_order(terms: Sequence[exp.Expression]) -> exp.Expression:
@@ -160,7 +179,7 @@ def struct(fields: Mapping[str, exp.Expression]) -> exp.Expression:
 def create_macro(
     path: Sequence[str],
     parameters: Sequence[tuple[str, exp.Expression | None]],
-    body: exp.Expression,
+    body: exp.Expr,
     *,
     replace: bool = False,
 ) -> str:
@@ -175,6 +194,94 @@ def create_macro(
     verb = "CREATE OR REPLACE MACRO" if replace else "CREATE MACRO"
     kind = "AS TABLE" if isinstance(body, exp.Query) else "AS"
     return f"{verb} {quote_path(*path)}({listed}) {kind} {render(body)}"
+
+
+def create_schema(name: str) -> str:
+    return f"CREATE SCHEMA IF NOT EXISTS {quote(name)}"
+
+
+def drop_schema(name: str) -> str:
+    return f"DROP SCHEMA {quote(name)}"
+
+
+def drop_table(path: Sequence[str]) -> str:
+    return f"DROP TABLE IF EXISTS {quote_path(*path)}"
+
+
+def create_table(path: Sequence[str], columns: Sequence[tuple[str, str]]) -> str:
+    """CREATE TABLE as SQL text; types are DuckDB's own names for them."""
+    listed = ", ".join(f"{quote(name)} {type_name}" for name, type_name in columns)
+    return f"CREATE TABLE {quote_path(*path)} ({listed})"
+
+
+def create_view(path: Sequence[str], query: exp.Query) -> str:
+    return f"CREATE OR REPLACE VIEW {quote_path(*path)} AS {render(query)}"
+
+
+def with_source(name: str, rows: str, query: str) -> str:
+    """`query`, which reads from `name`, with `name` standing for `rows`; all three as SQL text made by us.
+
+    NOT MATERIALIZED: DuckDB materializes CTEs otherwise, which keeps filters and unused columns from reaching the scan.
+    """
+    return f"WITH {quote(name)} AS NOT MATERIALIZED ({rows}) {query}"
+
+
+def select_from(head: str, rows: str, *, alias: str = "rows", where: str | None = None) -> str:
+    """`head` (a SELECT without FROM) over `rows` (a query), all as SQL text made by us."""
+    condition = "" if where is None else f" WHERE {where}"
+    return f"{head} FROM ({rows}) AS {quote(alias)}{condition}"
+
+
+def create_trigger(name: str, table: Sequence[str], event: str, transition: str, action: str) -> str:
+    """A trigger after `event` (insert, update, delete), per statement; `transition` names the OLD and NEW TABLE."""
+    return (
+        f"CREATE TRIGGER {quote(name)} AFTER {event.upper()} ON {quote_path(*table)}"
+        f" REFERENCING {transition} FOR EACH STATEMENT {action}"
+    )
+
+
+def sampled(query: str, rows: int, seed: int) -> str:
+    """The same `rows` rows of a query each time, as DuckDB's reservoir draws them."""
+    return f'SELECT * FROM ({query}) AS "all rows" USING SAMPLE reservoir({int(rows)} ROWS) REPEATABLE ({int(seed)})'
+
+
+def add_column(path: Sequence[str], name: str, type_name: str) -> str:
+    return f"ALTER TABLE {quote_path(*path)} ADD COLUMN {quote(name)} {type_name}"
+
+
+def create_table_as(path: Sequence[str], query: str) -> str:
+    return f"CREATE TABLE {quote_path(*path)} AS {query}"
+
+
+def copy_to(query: str, path: str, file_format: str, partition_by: Sequence[str]) -> str:
+    """COPY to a file, or to a folder of files by the values of `partition_by`."""
+    parts = f", PARTITION_BY ({', '.join(map(quote, partition_by))})" if partition_by else ""
+    return f"COPY ({query}) TO {string(path)} (FORMAT {file_format}{parts})"
+
+
+def read_path(path: str) -> str:
+    """Whatever DuckDB makes of a path after FROM."""
+    return f"SELECT * FROM {quote(path)}"  # noqa: S608 - quoted
+
+
+def insert_select(path: Sequence[str], columns: Sequence[str], query: str) -> str:
+    return f"INSERT INTO {quote_path(*path)} ({', '.join(map(quote, columns))}) {query}"
+
+
+def create_temporary(name: str, query: str) -> str:
+    return f"CREATE OR REPLACE TEMPORARY TABLE {quote(name)} AS {query}"
+
+
+def delete_matching(path: Sequence[str], keys: Sequence[str], keys_query: str) -> str:
+    """DELETE the rows whose key columns equal those of a row of `keys_query`."""
+    matches = " AND ".join(f'{quote_path(path[-1], key)} = "sqlml d".{quote(key)}' for key in keys)
+    return f'DELETE FROM {quote_path(*path)} USING ({keys_query}) AS "sqlml d" WHERE {matches}'  # noqa: S608 - quoted
+
+
+def select_rows(path: Sequence[str], columns: Sequence[str], equal_to: str | None) -> str:
+    """SELECT of columns; `equal_to` is a column compared with the one bound parameter."""
+    where = "" if equal_to is None else f" WHERE {quote(equal_to)} = ?"
+    return f"SELECT {', '.join(map(quote, columns))} FROM {quote_path(*path)}{where}"  # noqa: S608 - names are quoted
 
 
 def insert_statement(parts: Sequence[str], columns: Sequence[str]) -> str:

@@ -76,6 +76,15 @@ FIRST_CATALOG = (
         deployed_by VARCHAR NOT NULL,
         deployed_at TIMESTAMP NOT NULL
     )""",
+    """CREATE TABLE sqlml.objects (
+        deployment VARCHAR NOT NULL,
+        version INTEGER NOT NULL,
+        role VARCHAR NOT NULL,        -- version (made when staged), active (made by the switch), query (run by scoring)
+        kind VARCHAR NOT NULL,        -- macro, table macro, table, view, query
+        schema_name VARCHAR NOT NULL,
+        name VARCHAR NOT NULL,
+        statement VARCHAR NOT NULL    -- what makes it
+    )""",
     """CREATE TABLE sqlml.history (
         deployment VARCHAR NOT NULL,
         action VARCHAR NOT NULL,      -- stage, activate, rollback, live on, live off, undeploy
@@ -154,7 +163,8 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (("first cata
 def schema_exists(connection: Connection, name: str = SCHEMA) -> bool:
     """Whether the current database has the schema, in whatever case it was written."""
     found = connection.execute(
-        "SELECT 1 FROM duckdb_schemas() WHERE database_name = current_database() AND lower(schema_name) = lower(?)", [name]
+        "SELECT 1 FROM duckdb_schemas() WHERE database_name = current_database() AND lower(schema_name) = lower(?)",
+        [name],
     ).fetchone()
     return found is not None
 
@@ -174,9 +184,12 @@ def applied(connection: Connection) -> int:
     ).fetchone()
     if ours is None:
         raise NameRefused(
-            "The database has a schema called sqlml that sqlml did not make.", hint="Rename it: sqlml keeps its catalog there."
+            "The database has a schema called sqlml that sqlml did not make.",
+            hint="Rename it: sqlml keeps its catalog there.",
         )
-    row = connection.execute("SELECT coalesce(max(number), 0), max_by(sqlml_version, number) FROM sqlml.migrations").fetchone()
+    row = connection.execute(
+        "SELECT coalesce(max(number), 0), max_by(sqlml_version, number) FROM sqlml.migrations"
+    ).fetchone()
     number, maker = row if row else (0, None)
     if number > len(MIGRATIONS):
         raise CatalogTooNew(

@@ -1,0 +1,95 @@
+"""Registered machine-learning models as SQL inside a DuckDB database."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from sqlml.version import __version__
+
+if TYPE_CHECKING:
+    from sqlml.catalog.records import Deployment, Version
+    from sqlml.comparison import Difference, diff
+    from sqlml.connecting import connect
+    from sqlml.deploy import deploy_db
+    from sqlml.deployment import Deployed
+    from sqlml.errors import SqlmlError
+    from sqlml.external import score_to
+    from sqlml.jobs import Job, watch_job
+    from sqlml.lifecycle import rollback, set_live, undeploy
+    from sqlml.planning import Plan, plan
+    from sqlml.publishing import publish
+    from sqlml.scoring import Scored, score, score_all_deployments
+    from sqlml.state import Event, Status, history, status
+    from sqlml.verification import Verification, verify
+
+# Loaded when first used (PEP 562): `import sqlml` takes milliseconds, DuckDB and sqlglot alone would take 150.
+# No module has the name of a function here: importing it would put the module in the function's place.
+_HOMES = {
+    "Deployed": "deployment",
+    "Deployment": "catalog.records",
+    "Difference": "comparison",
+    "Event": "state",
+    "Job": "jobs",
+    "Plan": "planning",
+    "Scored": "scoring",
+    "SqlmlError": "errors",
+    "Status": "state",
+    "Verification": "verification",
+    "Version": "catalog.records",
+    "connect": "connecting",
+    "deploy_db": "deploy",
+    "diff": "comparison",
+    "history": "state",
+    "plan": "planning",
+    "publish": "publishing",
+    "rollback": "lifecycle",
+    "score": "scoring",
+    "score_all_deployments": "scoring",
+    "score_to": "external",
+    "set_live": "lifecycle",
+    "status": "state",
+    "undeploy": "lifecycle",
+    "verify": "verification",
+    "watch_job": "jobs",
+}
+
+__all__ = [
+    "Deployed",
+    "Deployment",
+    "Difference",
+    "Event",
+    "Job",
+    "Plan",
+    "Scored",
+    "SqlmlError",
+    "Status",
+    "Verification",
+    "Version",
+    "__version__",
+    "connect",
+    "deploy_db",
+    "diff",
+    "history",
+    "plan",
+    "publish",
+    "rollback",
+    "score",
+    "score_all_deployments",
+    "score_to",
+    "set_live",
+    "status",
+    "undeploy",
+    "verify",
+    "watch_job",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sqlml' has no attribute {name!r}")
+    return getattr(import_module(f"sqlml.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

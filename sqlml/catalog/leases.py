@@ -1,0 +1,91 @@
+"""One routine at a time per deployment, also across the many short transactions of a long scoring.
+
+A lease is a row whose primary key makes a second holder fail. DuckDB lets one process write to a file, so a lease of
+another process is stale by itself: that process was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlml.catalog.records import now
+from sqlml.database import atomic
+from sqlml.errors import Conflict
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+_live_jobs: set[str] = (
+    set()
+)  # of this process; a lease of a job that is not here was left by an injected failure or a crash
+_lock = threading.Lock()
+
+
+@cache
+def this_process() -> str:
+    """A name for this process that no later one repeats: pid and start time."""
+    try:
+        started = Path(f"/proc/{os.getpid()}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        started = "unknown"
+    return f"{os.getpid()}@{started}"
+
+
+@contextmanager
+def lease(connection: Connection, name: str, job_id: str) -> Iterator[None]:
+    """Hold the deployment for the length of the block.
+
+    Raises:
+        Conflict: another job of this process holds it; it is named.
+    """
+    with _lock:
+        _live_jobs.add(job_id)
+    try:
+        _take(connection, name.lower(), job_id)
+        try:
+            yield
+        finally:
+            _release(connection, name.lower(), job_id)
+    finally:
+        with _lock:
+            _live_jobs.discard(job_id)
+
+
+def _take(connection: Connection, name: str, job_id: str) -> None:
+    with atomic(connection, name):
+        row = connection.execute("SELECT job_id, process FROM sqlml.leases WHERE deployment = ?", [name]).fetchone()
+        if row is None:
+            connection.execute("INSERT INTO sqlml.leases VALUES (?, ?, ?, ?)", [name, job_id, this_process(), now()])
+            return
+        holder, process = row
+        with _lock:
+            is_held = process == this_process() and holder in _live_jobs
+        if is_held:
+            raise Conflict(
+                f"{name} is being worked on by job {holder}.",
+                hint=f"Follow it with: sqlml logs {holder} --follow. Run this again when it has finished.",
+                job_id=holder,
+            )
+        connection.execute(
+            "UPDATE sqlml.leases SET job_id = ?, process = ?, taken_at = ? WHERE deployment = ?",
+            [job_id, this_process(), now(), name],
+        )
+        _mark_interrupted(connection, name)
+
+
+def _mark_interrupted(connection: Connection, name: str) -> None:
+    """The former holder died: its scoring will not be finished by it."""
+    connection.execute(
+        "UPDATE sqlml.scorings SET state = 'interrupted' WHERE lower(deployment) = ? AND state = 'running'", [name]
+    )
+
+
+def _release(connection: Connection, name: str, job_id: str) -> None:
+    with atomic(connection, name):
+        connection.execute("DELETE FROM sqlml.leases WHERE deployment = ? AND job_id = ?", [name, job_id])

@@ -1,0 +1,199 @@
+"""Rows of the catalog as dataclasses, and reading and writing them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlml import sql
+from sqlml.catalog.migrations import applied
+from sqlml.errors import Conflict, NotDeployed, choices
+from sqlml.signature import Signature
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+
+def now() -> datetime:
+    """The time in UTC, without a zone, as the catalog stores it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A row of sqlml.deployments."""
+
+    name: str
+    active_version: int | None
+    model: str
+    source: str | None
+    key_columns: tuple[str, ...]
+    live: bool
+    owns_source: bool
+    function_name: tuple[str, ...] | None
+    changes: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class Version:
+    """A row of sqlml.versions: one model version with its engine and options."""
+
+    deployment: str
+    version: int
+    state: str
+    reference: str
+    resolved: str
+    model_name: str | None
+    model_version: str | None
+    model_id: str | None
+    run_id: str | None
+    tracking_uri: str | None
+    registry_uri: str | None
+    artifact_uri: str | None
+    artifact_sha256: str
+    artifact_files: str
+    run: str | None
+    model_sha256: str
+    signature: str
+    engine: str
+    engine_why: str
+    threshold: float | None
+    prediction_table: str | None
+    source: str | None
+    key_columns: tuple[str, ...]
+    sqlml_version: str
+    duckdb_version: str
+    deployed_by: str
+    deployed_at: datetime
+
+    @property
+    def contract(self) -> Signature:
+        return Signature.from_json(self.signature)
+
+
+Row = TypeVar("Row", Deployment, Version)
+
+
+def _read(connection: Connection, kind: type[Row], table: str, values: Sequence[Any], *, deployment: bool) -> list[Row]:
+    """Rows as dataclasses; of one deployment (the only value) or of all."""  # Any: DuckDB parameters
+    names = [field.name for field in dataclasses.fields(kind)]
+    rows = connection.execute(
+        sql.select_rows(("sqlml", table), names, "deployment" if deployment else None), list(values)
+    )
+    made: list[Row] = []
+    for row in rows.fetchall():
+        fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in zip(names, row, strict=True)}
+        made.append(kind(**fields))  # Any: DuckDB's values, of the types that the migration gives the columns
+    return made
+
+
+def deployments(connection: Connection) -> list[Deployment]:
+    if applied(connection) == 0:
+        return []
+    return sorted(_read(connection, Deployment, "deployments", [], deployment=False), key=lambda d: d.name)
+
+
+def find_deployment(connection: Connection, name: str) -> Deployment | None:
+    """The deployment of this name, matched without regard to case; None if there is none."""
+    return next((d for d in deployments(connection) if d.name.lower() == name.lower()), None)
+
+
+def deployment(connection: Connection, name: str) -> Deployment:
+    """The deployment of this name.
+
+    Raises:
+        NotDeployed: there is none; the existing ones are listed.
+    """
+    found = find_deployment(connection, name)
+    if found is None:
+        names = [d.name for d in deployments(connection)]
+        raise NotDeployed(f"There is no deployment {name!r} in this database.", hint=choices(names, wrong=name))
+    return found
+
+
+def versions(connection: Connection, name: str) -> list[Version]:
+    return sorted(_read(connection, Version, "versions", [name], deployment=True), key=lambda v: v.version)
+
+
+def version(connection: Connection, of: Deployment, number: int) -> Version:
+    """One version of a deployment.
+
+    Raises:
+        NotDeployed: there is no such version; the existing ones are listed.
+    """
+    all_versions = versions(connection, of.name)
+    for found in all_versions:
+        if found.version == number:
+            return found
+    raise NotDeployed(
+        f"{of.name} has no deployment version {number}.", hint=choices([str(v.version) for v in all_versions])
+    )
+
+
+def active(connection: Connection, of: Deployment) -> Version:
+    """The active version.
+
+    Raises:
+        NotDeployed: none is active yet.
+    """
+    if of.active_version is None:
+        raise NotDeployed(
+            f"{of.name} has no active version: its deployment was interrupted before the switch.",
+            hint="Deploy again to resume it, or undeploy it.",
+        )
+    return version(connection, of, of.active_version)
+
+
+def insert(connection: Connection, table: str, row: dict[str, Any]) -> None:  # Any: DuckDB parameters
+    values = [list(v) if isinstance(v, tuple) else v for v in row.values()]
+    connection.execute(sql.insert_statement(("sqlml", table), list(row)), values)
+
+
+def insert_row(connection: Connection, table: str, row: Deployment | Version) -> None:
+    insert(connection, table, {field.name: getattr(row, field.name) for field in dataclasses.fields(row)})
+
+
+def begin_change(connection: Connection, name: str) -> None:
+    """First statement of every transaction that writes for a deployment: a second one at the same time conflicts here.
+
+    Raises:
+        Conflict: the deployment is gone.
+    """
+    changed = connection.execute(
+        "UPDATE sqlml.deployments SET changes = changes + 1, updated_at = ? WHERE name = ? RETURNING name",
+        [now(), name],
+    ).fetchall()
+    if not changed:
+        raise Conflict(f"{name} was undeployed in the meantime; nothing was written.")
+
+
+def record_history(
+    connection: Connection,
+    name: str,
+    action: str,
+    *,
+    who: str,
+    job_id: str | None,
+    from_version: int | None = None,
+    to_version: int | None = None,
+    why: str | None = None,
+) -> None:
+    insert(
+        connection,
+        "history",
+        {
+            "deployment": name,
+            "action": action,
+            "from_version": from_version,
+            "to_version": to_version,
+            "why": why,
+            "who": who,
+            "job_id": job_id,
+            "happened_at": now(),
+        },
+    )

@@ -1,0 +1,200 @@
+"""Two versions' stored predictions, compared key by key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from sqlml import sql
+from sqlml.catalog import records
+from sqlml.catalog.records import Version
+from sqlml.engines.surface import class_fields
+from sqlml.errors import UsageError
+from sqlml.signature import Signature
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What changes between two versions, on the keys that both have.
+
+    For a classifier `flipped` counts labels that differ, `confusion` lists (from, to, rows), `mean_before` and
+    `mean_after` are the mean probability of the positive (binary) or first class; for a regressor `flipped` counts
+    predictions that differ and the means are those of the prediction. `movers` are the rows that move most:
+    key values, before, after, difference of the score.
+    """
+
+    deployment: str
+    before: int
+    after: int
+    common: int
+    only_before: int
+    only_after: int
+    flipped: int
+    score: str
+    mean_before: float | None
+    mean_after: float | None
+    largest_move: float | None
+    confusion: tuple[tuple[str | None, str | None, int], ...]
+    key_columns: tuple[str, ...]
+    movers: tuple[tuple[Any, ...], ...]  # Any: key values have the source's own types
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        return asdict(self)
+
+    def sentences(self) -> list[str]:
+        """What would change, for people."""
+        share = f" ({self.flipped / self.common:.1%})" if self.common else ""
+        lines = [f"{self.flipped:,} of {self.common:,} predictions change{share} from v{self.before} to v{self.after}"]
+        if self.mean_before is not None and self.mean_after is not None:
+            shift = self.mean_after - self.mean_before
+            lines.append(f"mean of {self.score}: {self.mean_before:.4g} -> {self.mean_after:.4g} ({shift:+.4g})")
+        lines += [f"{before} -> {after}: {rows:,} rows" for before, after, rows in self.confusion if before != after][
+            :SHOWN
+        ]
+        for mover in self.movers[:3]:
+            keys = ", ".join(map(str, mover[: len(self.key_columns)]))
+            before, after = mover[len(self.key_columns) : len(self.key_columns) + 2]
+            lines.append(f"largest move: {', '.join(self.key_columns)} {keys}: {before:.4g} -> {after:.4g}")
+        return lines
+
+
+def diff(connection: Connection, name: str, before: int, after: int) -> Difference:
+    """Compare the stored predictions of two deployment versions.
+
+    Raises:
+        NotDeployed: no such deployment or version.
+        UsageError: one of them has no stored predictions, or their keys differ.
+    """
+    deployment = records.deployment(connection, name)
+    return compare(
+        connection, records.version(connection, deployment, before), records.version(connection, deployment, after)
+    )
+
+
+def compare(connection: Connection, before: Version, after: Version) -> Difference:
+    for version in (before, after):
+        if version.prediction_table is None:
+            raise UsageError(
+                f"{version.deployment} v{version.version} has no stored predictions: it was deployed as functions only.",
+                hint="Deploy with --table and --key to compare versions row by row.",
+            )
+    if [k.lower() for k in before.key_columns] != [k.lower() for k in after.key_columns]:
+        raise UsageError(
+            f"v{before.version} and v{after.version} of {before.deployment} have different keys:"
+            f" {', '.join(before.key_columns)} and {', '.join(after.key_columns)}.",
+            hint="Only versions with the same key columns can be compared row by row.",
+        )
+    score = _score_column(before.contract, after.contract)
+    return _compared(connection, before, after, score)
+
+
+def _score_column(before: Signature, after: Signature) -> str | None:
+    """The number that both versions have and that says most: the positive class's probability, or the prediction."""
+    if before.kind == after.kind == "regressor" and not before.targets and not after.targets:
+        return "prediction"
+    if not (before.probabilities and after.probabilities):
+        return None
+    fields = class_fields(before)
+    wanted = fields[1] if before.is_binary else fields[0]
+    return f"probability_{wanted}" if wanted in class_fields(after) and len(fields) <= 200 else None
+
+
+def _compared(connection: Connection, before: Version, after: Version, score: str | None) -> Difference:
+    keys = before.key_columns
+    joined = _joined(before, after, score)
+    counts = exp.select(
+        _count_if(sql.all_of([_there("a"), _there("b")])),
+        _count_if(exp.Not(this=_there("b"))),
+        _count_if(exp.Not(this=_there("a"))),
+        _count_if(sql.all_of([_there("a"), _there("b"), sql.column("flips")])),
+        sql.call("avg", sql.case([(_there("b"), sql.column("before_score"))])),
+        sql.call("avg", sql.case([(_there("a"), sql.column("after_score"))])),
+        sql.call("max", sql.column("move")),
+    )
+    row = connection.execute(sql.select_from(sql.render(counts), joined)).fetchone()
+    assert row is not None  # an aggregate without GROUP BY always gives one row
+    both = sql.render(sql.all_of([_there("a"), _there("b")]))
+    return Difference(
+        deployment=before.deployment,
+        before=before.version,
+        after=after.version,
+        common=row[0],
+        only_before=row[1],
+        only_after=row[2],
+        flipped=row[3],
+        score=score or "none",
+        mean_before=row[4],
+        mean_after=row[5],
+        largest_move=row[6],
+        confusion=_confusion(connection, joined, both) if before.contract.kind == "classifier" else (),
+        key_columns=keys,
+        movers=_movers(connection, joined, both, keys) if score is not None else (),
+    )
+
+
+def _there(side: str) -> exp.Expression:
+    return sql.column(f"in_{side}")
+
+
+def _count_if(condition: exp.Expression) -> exp.Expression:
+    return sql.call("count_if", condition)
+
+
+def _joined(before: Version, after: Version, score: str | None) -> str:
+    """One row per key of either version."""
+    columns: list[exp.Expression] = [
+        sql.alias(sql.call("coalesce", sql.column(key, "a"), sql.column(other, "b")), key)
+        for key, other in zip(before.key_columns, after.key_columns, strict=True)
+    ]
+    number = sql.null("DOUBLE") if score is None else None
+    scores = [number or sql.cast(sql.column(str(score), side), "DOUBLE") for side in ("a", "b")]
+    labels = [sql.cast(sql.column("prediction", side), "VARCHAR") for side in ("a", "b")]
+    same_type = before.contract.prediction == after.contract.prediction
+    compared = (
+        [sql.column("prediction", "a"), sql.column("prediction", "b")] if same_type else [n.copy() for n in labels]
+    )
+    flips = exp.NullSafeNEQ(this=compared[0], expression=compared[1])
+    named = {
+        "in_a": exp.Not(this=exp.Is(this=sql.column("scoring_id", "a"), expression=exp.Null())),
+        "in_b": exp.Not(this=exp.Is(this=sql.column("scoring_id", "b"), expression=exp.Null())),
+        "before_label": labels[0],
+        "after_label": labels[1],
+        "flips": flips,
+        "before_score": scores[0],
+        "after_score": scores[1],
+        "move": sql.call("abs", exp.Sub(this=scores[1].copy(), expression=scores[0].copy())),
+    }
+    columns += [sql.alias(node, name) for name, node in named.items()]
+    tables = [
+        sql.named(sql.table(v.deployment, str(v.prediction_table)), side) for v, side in ((before, "a"), (after, "b"))
+    ]
+    matches = [
+        exp.EQ(this=sql.column(key, "a"), expression=sql.column(other, "b"))
+        for key, other in zip(before.key_columns, after.key_columns, strict=True)
+    ]
+    joined = exp.select(*columns).from_(tables[0]).join(tables[1], on=sql.all_of(matches), join_type="full outer")
+    return sql.render(joined)
+
+
+def _confusion(connection: Connection, joined: str, both: str) -> tuple[tuple[str | None, str | None, int], ...]:
+    labels = [sql.column("before_label"), sql.column("after_label")]
+    head = sql.render(exp.select(*labels, sql.call("count", exp.Star())))
+    query = sql.select_from(head, joined, where=both)
+    rows = connection.execute(f"{query} GROUP BY ALL ORDER BY 3 DESC, 1, 2").fetchall()
+    return tuple((before, after, number) for before, after, number in rows)
+
+
+def _movers(connection: Connection, joined: str, both: str, keys: Sequence[str]) -> tuple[tuple[Any, ...], ...]:
+    columns = [sql.column(key) for key in keys]
+    columns += [sql.column("before_score"), sql.column("after_score"), sql.column("move")]
+    query = sql.select_from(sql.render(exp.select(*columns)), joined, where=f'{both} AND "move" > 0')
+    rows = connection.execute(f"{query} ORDER BY {len(columns)} DESC, 1 LIMIT {SHOWN}").fetchall()
+    return tuple(rows)

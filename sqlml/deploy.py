@@ -1,0 +1,294 @@
+"""deploy_db: a model version becomes SQL in a database, or nothing changes.
+
+reference -> model version -> ONNX -> engine -> one transaction with every object and the parity check through the very
+functions just made -> scoring in short transactions -> one transaction that switches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlml import comparison, contract, jobs, lineage, live, names, objects, parity, registry, sql, stage
+from sqlml.catalog import leases, migrations, records
+from sqlml.catalog.records import Version
+from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
+from sqlml.deployment import Deployed, Options, options_from
+from sqlml.errors import ParityFailed, SqlmlError
+from sqlml.prepare import Prepared, model_facts, prepare
+from sqlml.scoring import Scored, score_version
+from sqlml.switch import switch
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+
+def deploy_db(
+    connection: Connection,
+    reference: str,
+    *,
+    name: str | None = None,
+    table: str | None = None,
+    key: str | Sequence[str] | None = None,
+    engine: str = "auto",
+    threshold: float | None = None,
+    score: bool = True,
+    live: bool | None = None,
+    function: str | None = None,
+    accept_contract_change: bool = False,
+    why: str | None = None,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    allow_pickle: bool = True,
+    require_isolation: bool = False,
+    wait: bool = True,
+    listener: jobs.Listener | None = None,
+) -> Deployed | jobs.Job:
+    """Deploy a model version as functions and, with a table and its key, as stored predictions.
+
+    Args:
+        connection: An open DuckDB connection without a transaction; its current database is deployed to.
+        reference: `churn:Production`, `churn@champion`, `churn:3`, `models:/...`, `runs:/...`, or a path.
+        name: The deployment and its schema; the model's name by default.
+        table: The table or view to score; by default the one that the deployment has. None with a typed key
+            ("id BIGINT") makes `<name>.inputs`.
+        key: Column or columns that identify a row of it.
+        engine: "auto", "sql" or "python".
+        threshold: For two classes, the probability from which `predict` says the positive one; None: the model's rule.
+        score: Score the table before the switch. False switches at once, and predictions come with the first `score`.
+        live: Let triggers keep the predictions current. None keeps what the deployment has.
+        function: Also make a plain function of this name, such as "predict" or "main.predict".
+        accept_contract_change: Take over although inputs, types or classes differ from the active version's.
+        why: Kept in the history.
+        tracking_uri, registry_uri: The MLflow server or store; by default what MLflow itself would use.
+        allow_pickle: False refuses a model that is a pickle.
+        require_isolation: True refuses to convert where the process cannot be confined.
+        wait: False returns a running job at once; `watch_job` streams its lines and gives its result.
+        listener: Called with each line of the job's log.
+
+    Returns:
+        What was deployed, or the job with `wait=False`.
+
+    Raises:
+        SqlmlError: one of its kinds (see sqlml.errors). The database is as it was, but for a version that was staged
+            completely and whose scoring did not finish: deploying it again resumes there.
+    """
+    refuse_open_transaction(connection)
+    options = options_from(
+        reference,
+        name=name,
+        table=table,
+        key=key,
+        engine=engine,
+        threshold=threshold,
+        score=score,
+        live=live,
+        function=function,
+        accept_contract_change=accept_contract_change,
+        why=why,
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        allow_pickle=allow_pickle,
+        require_isolation=require_isolation,
+    )
+    database = facts(connection)
+    require_writable(database)
+    migrations.applied(connection)  # a catalog that is not ours, or too new, is refused before anything else
+    job = jobs.Job("deploy", options.name, jobs.folder_of(database), listener)
+    if wait:
+        return _deploy(connection, options, job)
+    own = connection.cursor()
+
+    def work() -> Deployed:
+        with own:
+            return _deploy(own, options, job)
+
+    return jobs.start(job, work)
+
+
+def _deploy(connection: Connection, options: Options, job: jobs.Job) -> Deployed:
+    began = time.monotonic()
+    with jobs.running(connection, job):
+        prepared = prepare(connection, options, job, with_reference=True)
+        job.subject = prepared.name
+        migrations.migrate(connection)
+        with leases.lease(connection, prepared.name, job.id):
+            version, evidence = _stage(connection, options, prepared, job)
+            scored = _score_and_switch(connection, options, prepared, version, job)
+        _write_back(connection, prepared, version, job)
+        deployed = Deployed(
+            name=prepared.name,
+            version=version.version,
+            resolved=version.resolved,
+            engine=version.engine,
+            engine_why=version.engine_why,
+            is_new=evidence is not None,
+            evidence=None if evidence is None else evidence.summary(),
+            table=None if prepared.relation is None else prepared.relation.label,
+            scored=scored,
+            job_id=job.id,
+            seconds=round(time.monotonic() - began, 3),
+        )
+        job.log("done", deployed.sentence())
+        return deployed
+
+
+def _stage(
+    connection: Connection, options: Options, prepared: Prepared, job: jobs.Job
+) -> tuple[Version, parity.Evidence | None]:
+    """The version with all its objects, checked; an equal one that is there already is taken up where it was left."""
+    name = prepared.name
+    names.check_name(connection, facts(connection), name)
+    existing = records.find_deployment(connection, name)
+    before = records.active(connection, existing) if existing and existing.active_version else None
+    version = stage.version_row(options, prepared, stage.next_number(connection, name))
+    if before is not None:
+        for change in contract.check(name, before.contract, version.contract, accepted=options.accept_contract_change):
+            job.log("contract", f"accepted: {change}")
+    same = stage.find_same(connection, version, options.function)
+    if same is not None:
+        job.log("apply", f"{name} v{same.version} is this very model and engine ({same.state}): nothing to make again")
+        stage.register_function(connection, prepared)
+        return same, None
+    made = version_objects(options, prepared, version)
+    job.log("apply", f"making {sum(o.role == 'version' for o in made)} objects of {name} v{version.version}")
+    stage.register_function(connection, prepared)
+    with atomic(connection, name):
+        if existing is None:
+            connection.execute(sql.create_schema(name))
+            records.insert_row(connection, "deployments", _deployment_row(prepared, version))
+        else:
+            records.begin_change(connection, name)
+        stage.store_model(connection, prepared)
+        records.insert_row(connection, "versions", version)
+        objects.record(connection, version.version, name, made)
+        stage.make_inputs(connection, prepared)
+        make(connection, made)
+        evidence = _check_parity(connection, prepared, version, job)
+        stage.store_evidence(connection, version, evidence)
+        lineage.record(
+            connection,
+            name,
+            version.version,
+            prepared.relation,
+            prepared.onnx.signature,
+            None if prepared.run is None else prepared.run,
+            model_facts(prepared),
+        )
+        records.record_history(
+            connection, name, "stage", who=jobs.user(), job_id=job.id, why=options.why, to_version=version.version
+        )
+    return version, evidence
+
+
+def version_objects(options: Options, prepared: Prepared, version: Version) -> tuple[objects.DatabaseObject, ...]:
+    return objects.version_objects(
+        prepared.name,
+        version.version,
+        prepared.onnx.signature,
+        prepared.engine,
+        threshold=options.threshold,
+        relation=prepared.relation,
+        keys=prepared.keys,
+        function_name=options.function,
+    )
+
+
+def make(connection: Connection, made: Sequence[objects.DatabaseObject]) -> None:
+    """Make the objects of a staged version; those of the active one are made by the switch."""
+    for item in made:
+        if item.role == "version":
+            connection.execute(item.statement)
+
+
+def _check_parity(connection: Connection, prepared: Prepared, version: Version, job: jobs.Job) -> parity.Evidence:
+    """Through the functions just made, inside the transaction that made them.
+
+    Raises:
+        ParityFailed: they do not give the model's own answers; the transaction rolls back.
+    """
+    assert prepared.questions is not None  # asked before the transaction, by every deployment
+    evidence = parity.check(connection, version.deployment, f"_v{version.version}", prepared.onnx, prepared.questions)
+    job.log("parity", evidence.summary(), evidence=evidence.to_dict())
+    if not evidence.passed:
+        raise ParityFailed(
+            f"{version.resolved} was not deployed: its SQL does not give the model's own answers. {evidence.summary()}",
+            hint="Nothing was changed. Another engine may be exact (--engine python); the evidence is in the job's log.",
+            evidence=evidence.to_dict(),
+        )
+    return evidence
+
+
+def _score_and_switch(
+    connection: Connection, options: Options, prepared: Prepared, version: Version, job: jobs.Job
+) -> Scored | None:
+    scored = None
+    if version.prediction_table is not None and options.score:
+        scored = score_version(connection, version, job)
+    deployment = records.deployment(connection, version.deployment)
+    wants_live = _wants_live(connection, options, prepared, deployment.live)
+    if deployment.active_version not in (None, version.version):
+        _show_change(connection, records.active(connection, deployment), version, job)
+    if deployment.active_version != version.version or wants_live != deployment.live:
+        with atomic(connection, deployment.name):
+            records.begin_change(connection, deployment.name)
+            switch(
+                connection,
+                deployment,
+                version,
+                action="activate",
+                job_id=job.id,
+                why=options.why,
+                live_wanted=wants_live,
+            )
+        job.log("switch", f"{deployment.name} v{version.version} is active" + (" and live" if wants_live else ""))
+    if scored is not None:
+        # What others wrote between the last look and the switch is seen by neither the scoring nor a new trigger.
+        again = score_version(connection, version, job)
+        scored = scored if again.rows == 0 and again.removed == 0 else again
+    return scored
+
+
+def _wants_live(connection: Connection, options: Options, prepared: Prepared, is_live: bool) -> bool:
+    if prepared.makes_inputs:
+        return True
+    wanted = is_live if options.live is None else options.live
+    if not wanted:
+        return False
+    upstream = live.upstream_table(connection, prepared.relation, prepared.keys) if prepared.relation else None
+    if options.live:
+        live.require(facts(connection), prepared.relation, upstream, prepared.engine.name)
+    return live.why_not(facts(connection), prepared.relation, upstream, prepared.engine.name) is None
+
+
+def _show_change(connection: Connection, before: Version, after: Version, job: jobs.Job) -> None:
+    """What changes for those who read `current`, before they see it."""
+    try:
+        sentences = comparison.compare(connection, before, after).sentences()
+    except SqlmlError as error:  # other keys, or no stored predictions: no reason to stop
+        sentences = [f"not compared with v{before.version}: {error.message}"]
+    for sentence in sentences:
+        job.log("compare", sentence)
+
+
+def _write_back(connection: Connection, prepared: Prepared, version: Version, job: jobs.Job) -> None:
+    warning = registry.tag(prepared.model, stage.tags(prepared, version, facts(connection).name))
+    job.log("write back", warning or "the model version's tags say where it is deployed")
+
+
+def _deployment_row(prepared: Prepared, version: Version) -> records.Deployment:
+    now = records.now()
+    return records.Deployment(
+        name=prepared.name,
+        active_version=None,
+        model=version.model_name or version.reference,
+        source=version.source,
+        key_columns=version.key_columns,
+        live=False,
+        owns_source=prepared.makes_inputs,
+        function_name=None,
+        changes=0,
+        created_at=now,
+        updated_at=now,
+    )

@@ -1,0 +1,186 @@
+"""What goes into a deployment and what comes out of one, as plain data."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlml.errors import UsageError
+from sqlml.relation import split_name
+from sqlml.scoring import Scored
+
+ENGINES = ("auto", "sql", "python")
+
+
+@dataclass(frozen=True)
+class Options:
+    """deploy_db's arguments, checked. `key_types` stands for each key that was given with a type ("id BIGINT")."""
+
+    reference: str
+    name: str | None
+    table: str | None
+    key: tuple[str, ...]
+    key_types: tuple[str, ...]
+    engine: str
+    threshold: float | None
+    score: bool
+    live: bool | None
+    function: tuple[str, str] | None
+    accept_contract_change: bool
+    why: str | None
+    tracking_uri: str | None
+    registry_uri: str | None
+    allow_pickle: bool
+    require_isolation: bool
+
+
+def options_from(
+    reference: str,
+    *,
+    name: str | None = None,
+    table: str | None = None,
+    key: str | Sequence[str] | None = None,
+    engine: str = "auto",
+    threshold: float | None = None,
+    score: bool = True,
+    live: bool | None = None,
+    function: str | None = None,
+    accept_contract_change: bool = False,
+    why: str | None = None,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    allow_pickle: bool = True,
+    require_isolation: bool = False,
+) -> Options:
+    """The arguments as Options.
+
+    Raises:
+        UsageError: a value that cannot be meant.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"There is no engine {engine!r}.", hint=f"Valid: {', '.join(ENGINES)}.")
+    if threshold is not None and not (math.isfinite(threshold) and 0 <= threshold <= 1):
+        raise UsageError(f"A threshold is a probability from 0 to 1, not {threshold}.")
+    keys, types = _keys(key)
+    if table is not None and not keys:
+        raise UsageError(
+            f"--table {table} needs --key: the column or columns that identify a row of it.",
+            hint="For example --key customer_id.",
+        )
+    if table is None and keys and not types:
+        raise UsageError(
+            "--key without --table makes a table for inputs, and needs the key's type.",
+            hint='For example --key "id BIGINT". To score a table, name it with --table.',
+        )
+    if table is not None and types:
+        raise UsageError("A key of an existing table has its type already.", hint=f"Give --key {','.join(keys)}.")
+    return Options(
+        reference=reference,
+        name=name,
+        table=table,
+        key=keys,
+        key_types=types,
+        engine=engine,
+        threshold=threshold,
+        score=score,
+        live=live,
+        function=_function_name(function),
+        accept_contract_change=accept_contract_change,
+        why=why,
+        tracking_uri=tracking_uri,
+        registry_uri=registry_uri,
+        allow_pickle=allow_pickle,
+        require_isolation=require_isolation,
+    )
+
+
+KEY_TYPES = frozenset(
+    [
+        "BIGINT",
+        "INTEGER",
+        "INT",
+        "SMALLINT",
+        "TINYINT",
+        "HUGEINT",
+        "UBIGINT",
+        "UINTEGER",
+        "USMALLINT",
+        "UTINYINT",
+        "VARCHAR",
+        "TEXT",
+        "UUID",
+        "DATE",
+        "TIMESTAMP",
+        "BOOLEAN",
+    ]
+)
+
+
+def _keys(key: str | Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names, and types where they are given: "id BIGINT", "a,b", ["a", "b"]; a quoted name may hold anything.
+
+    >>> _keys("id BIGINT")
+    (('id',), ('BIGINT',))
+    >>> _keys("a,b")
+    (('a', 'b'), ())
+    """
+    if key is None:
+        return (), ()
+    parts = re.findall(r'(?:"(?:[^"]|"")*"|[^,"])+', key) if isinstance(key, str) else list(key)
+    names: list[str] = []
+    types: list[str] = []
+    for part in parts:
+        text = part.strip()
+        typed = re.fullmatch(r"(.+?)\s+([A-Za-z]+(?:\(\d+\))?)", text)
+        if typed and typed[2].upper().split("(")[0] in KEY_TYPES:
+            types.append(typed[2].upper())
+            text = typed[1]
+        if not text:
+            raise UsageError(f"{key!r} names an empty key column.")
+        names.append(
+            text[1:-1].replace('""', '"') if text.startswith('"') and text.endswith('"') and len(text) > 1 else text
+        )
+    if types and len(types) != len(names):
+        raise UsageError(
+            "Either every key column has a type or none.", hint='For example --key "shop VARCHAR, id BIGINT".'
+        )
+    if len({name.lower() for name in names}) != len(names):
+        raise UsageError(f"A key column is named twice: {', '.join(names)}.")
+    return tuple(names), tuple(types)
+
+
+def _function_name(function: str | None) -> tuple[str, str] | None:
+    if function is None:
+        return None
+    parts = split_name(function)
+    if len(parts) > 2:
+        raise UsageError(f"{function!r} is not a function name.", hint="Give a name, or schema.name.")
+    return ("main", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What a deployment came to. `is_new` is False where an equal version was there already."""
+
+    name: str
+    version: int
+    resolved: str
+    engine: str
+    engine_why: str
+    is_new: bool
+    evidence: str | None
+    table: str | None
+    scored: Scored | None
+    job_id: str
+    seconds: float
+
+    def sentence(self) -> str:
+        return (
+            f"{self.name} v{self.version} ({self.resolved}) is deployed on engine {self.engine} in {self.seconds:.1f} s"
+        )
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        return asdict(self)

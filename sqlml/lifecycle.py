@@ -1,0 +1,242 @@
+"""Rolling back, undeploying, and turning live on or off: planned, transactional, logged."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlml import jobs, live, objects, sql
+from sqlml.catalog import leases, records
+from sqlml.catalog.records import Deployment, Version
+from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
+from sqlml.errors import NotDeployed, Refused, choices
+from sqlml.scoring import Scored, score_version, target_of
+from sqlml.switch import followers, switch
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """`scored` is what was topped up after the switch; None for a deployment of functions only."""
+
+    name: str
+    from_version: int
+    to_version: int
+    scored: Scored | None
+    job_id: str
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        return asdict(self)
+
+
+def rollback(
+    connection: Connection,
+    name: str,
+    *,
+    to: int | None = None,
+    why: str | None = None,
+    listener: jobs.Listener | None = None,
+) -> RolledBack:
+    """Make an earlier version active again, at once; then score what changed since it was retired.
+
+    `to` is a deployment version; by default the one that was active before this one.
+
+    Raises:
+        NotDeployed: there is no such version, or none before.
+        Conflict: another routine works on the deployment.
+    """
+    refuse_open_transaction(connection)
+    database = facts(connection)
+    require_writable(database)
+    deployment = records.deployment(connection, name)
+    current = records.active(connection, deployment)
+    target = records.version(connection, deployment, to) if to is not None else _before(connection, deployment, current)
+    if target.version == current.version:
+        raise NotDeployed(f"{deployment.name} v{target.version} is the active version already.")
+    job = jobs.Job("rollback", deployment.name, jobs.folder_of(database), listener)
+    with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
+        with atomic(connection, deployment.name):
+            records.begin_change(connection, deployment.name)
+            fresh = records.deployment(connection, deployment.name)
+            switch(
+                connection,
+                fresh,
+                target,
+                action="rollback",
+                job_id=job.id,
+                why=why,
+                live_wanted=fresh.live and _can_be_live(connection, target),
+            )
+        job.log("switch", f"{deployment.name}: v{current.version} -> v{target.version}")
+        scored = score_version(connection, target, job) if target.prediction_table is not None else None
+        return RolledBack(deployment.name, current.version, target.version, scored, job.id)
+
+
+def _before(connection: Connection, deployment: Deployment, current: Version) -> Version:
+    """The version that was active before the current one, by history; a staged one never was."""
+    row = connection.execute(
+        "SELECT from_version FROM sqlml.history WHERE deployment = ? AND to_version = ? AND from_version IS NOT NULL"
+        " AND action IN ('activate', 'rollback') AND from_version <> ? ORDER BY happened_at DESC LIMIT 1",
+        [deployment.name, current.version, current.version],
+    ).fetchone()
+    if row is None:
+        known = [str(v.version) for v in records.versions(connection, deployment.name) if v.version != current.version]
+        raise NotDeployed(
+            f"No version of {deployment.name} was active before v{current.version}.",
+            hint=f"Name one with --to. {choices(known)}" if known else "There is only one version.",
+        )
+    return records.version(connection, deployment, int(row[0]))
+
+
+def _can_be_live(connection: Connection, version: Version) -> bool:
+    if version.source is None:
+        return False
+    relation = target_of(connection, version).relation
+    upstream = live.upstream_table(connection, relation, version.key_columns)
+    owns = records.deployment(connection, version.deployment).owns_source
+    return owns or live.why_not(facts(connection), relation, upstream, version.engine) is None
+
+
+def set_live(connection: Connection, name: str, wanted: bool, *, listener: jobs.Listener | None = None) -> None:
+    """Hang the triggers on the source, or take them off.
+
+    Raises:
+        PolicyRefused: the source cannot have triggers; the reason is named.
+    """
+    refuse_open_transaction(connection)
+    database = facts(connection)
+    require_writable(database)
+    deployment = records.deployment(connection, name)
+    version = records.active(connection, deployment)
+    job = jobs.Job("live", deployment.name, jobs.folder_of(database), listener)
+    with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
+        if wanted:
+            target = target_of(connection, version)
+            upstream = live.upstream_table(connection, target.relation, version.key_columns)
+            live.require(database, target.relation, upstream, version.engine)
+        with atomic(connection, deployment.name):
+            records.begin_change(connection, deployment.name)
+            fresh = records.deployment(connection, deployment.name)
+            switch(
+                connection,
+                fresh,
+                version,
+                action="live on" if wanted else "live off",
+                job_id=job.id,
+                why=None,
+                live_wanted=wanted,
+            )
+        job.log("live", f"{deployment.name} is {'live' if wanted else 'no longer live'}")
+        if wanted:
+            score_version(connection, version, job)
+
+
+@dataclass(frozen=True)
+class Undeployed:
+    """`kept` names the tables that stay: prediction tables, unless they were to be dropped too."""
+
+    name: str
+    dropped: tuple[str, ...]
+    kept: tuple[str, ...]
+    job_id: str
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        return asdict(self)
+
+
+def undeploy(
+    connection: Connection,
+    name: str,
+    *,
+    drop_predictions: bool = False,
+    why: str | None = None,
+    listener: jobs.Listener | None = None,
+) -> Undeployed:
+    """Remove a deployment's functions, views and triggers, by recorded name and never by CASCADE; history stays.
+
+    Prediction tables (and `<name>.inputs`) stay unless `drop_predictions`.
+
+    Raises:
+        Refused: objects that are not ours depend on it; they are listed, and nothing is dropped.
+    """
+    refuse_open_transaction(connection)
+    database = facts(connection)
+    require_writable(database)
+    deployment = records.deployment(connection, name)
+    job = jobs.Job("undeploy", deployment.name, jobs.folder_of(database), listener)
+    with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
+        _refuse_dependents(connection, deployment)
+        with atomic(connection, deployment.name):
+            records.begin_change(connection, deployment.name)
+            dropped, kept = _drop_objects(connection, deployment, drop_predictions)
+            records.record_history(
+                connection,
+                deployment.name,
+                "undeploy",
+                who=jobs.user(),
+                job_id=job.id,
+                why=why,
+                from_version=deployment.active_version,
+            )
+            connection.execute("DELETE FROM sqlml.objects WHERE deployment = ?", [deployment.name])
+            connection.execute("UPDATE sqlml.versions SET state = 'undeployed' WHERE deployment = ?", [deployment.name])
+            connection.execute("DELETE FROM sqlml.deployments WHERE name = ?", [deployment.name])
+        job.log("undeploy", f"{deployment.name}: {len(dropped)} objects dropped, {len(kept)} tables kept")
+    return Undeployed(deployment.name, tuple(dropped), tuple(kept), job.id)
+
+
+def _drop_objects(
+    connection: Connection, deployment: Deployment, drop_predictions: bool
+) -> tuple[list[str], list[str]]:
+    live.turn_off(connection, deployment.name)
+    dropped: list[str] = []
+    kept: list[str] = []
+    every = [
+        found
+        for version in records.versions(connection, deployment.name)
+        for found in objects.recorded(connection, deployment.name, version.version)
+        if found.role != "query" and (found.role == "version" or version.version == deployment.active_version)
+    ]
+    for found in sorted(every, key=lambda o: ("view", "table macro", "macro", "table").index(o.kind)):
+        label = f"{found.schema}.{found.name}"
+        if found.kind == "table" and not drop_predictions:
+            kept.append(label)
+            continue
+        connection.execute(found.drop_statement)
+        dropped.append(label)
+    if deployment.owns_source:
+        if drop_predictions:
+            connection.execute(sql.drop_table((deployment.name, "inputs")))
+        (dropped if drop_predictions else kept).append(f"{deployment.name}.inputs")
+    if not kept and _schema_is_empty(connection, deployment.name):
+        connection.execute(sql.drop_schema(deployment.name))
+        dropped.append(deployment.name)
+    return dropped, kept
+
+
+def _schema_is_empty(connection: Connection, schema: str) -> bool:
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = $1)"
+        " + (SELECT count(*) FROM duckdb_views() WHERE database_name = current_database() AND schema_name = $1)"
+        " + (SELECT count(*) FROM duckdb_functions() WHERE database_name = current_database() AND schema_name = $1)",
+        [schema],
+    ).fetchone()
+    return row is not None and row[0] == 0
+
+
+def _refuse_dependents(connection: Connection, deployment: Deployment) -> None:
+    following = [d.name for d in followers(connection, deployment.name)]
+    views = connection.execute(
+        "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE database_name = current_database()"
+        " AND NOT internal AND schema_name <> ? AND (contains(lower(sql), ?) OR contains(lower(sql), ?))",
+        [deployment.name, f"{deployment.name}.".lower(), f"{sql.quote(deployment.name)}.".lower()],
+    ).fetchall()
+    dependents = [f"deployment {name}" for name in following] + [f"view {name}" for (name,) in views]
+    if dependents:
+        raise Refused(
+            f"{deployment.name} cannot be undeployed: {', '.join(dependents)} read it.",
+            hint="Drop or change them first; sqlml never drops what it did not make.",
+            dependents=dependents,
+        )

@@ -1,0 +1,53 @@
+"""Which names can become a deployment's schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlml.catalog import records
+from sqlml.catalog.migrations import applied, schema_exists
+from sqlml.database import DatabaseFacts
+from sqlml.errors import NameRefused
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+RESERVED = frozenset({"main", "temp", "system", "sqlml", "pg_catalog", "information_schema"})
+ANOTHER = "Deploy under another name with --name."
+
+
+def check_name(connection: Connection, database: DatabaseFacts, name: str) -> None:
+    """Refuse a deployment name that cannot be a schema of ours in this database.
+
+    Raises:
+        NameRefused: reserved, taken by somebody else's schema, different from a deployment's only in case, or equal to
+            the name of an attached database (measured: a schema `churn` in a file churn.duckdb makes `churn.x` ambiguous).
+    """
+    if not name.strip() or "\x00" in name:
+        raise NameRefused(f"{name!r} is not a name for a deployment.", hint=ANOTHER)
+    if name.lower() in RESERVED:
+        raise NameRefused(f"{name!r} is a reserved schema name.", hint=ANOTHER)
+    for attached in database.attached:
+        if attached.lower() == name.lower():
+            raise NameRefused(
+                f"{name!r} is also the name of the database {attached!r}, which would make every {name}.x ambiguous.",
+                hint=f"{ANOTHER[:-1]}, or rename the file.",
+            )
+        if attached.lower() == "sqlml":
+            raise NameRefused(
+                "A database called sqlml makes every sqlml.x ambiguous.",
+                hint="Rename the file, or attach it under another name.",
+            )
+    existing = records.find_deployment(connection, name)
+    if existing is not None and existing.name != name:
+        raise NameRefused(
+            f"The deployment {existing.name!r} differs from {name!r} only in case, which SQL does not see.",
+            hint=f"Use {existing.name!r}, or deploy under another name with --name.",
+        )
+    if existing is None and schema_exists(connection, name) and not _was_ours(connection, name):
+        raise NameRefused(f"There is a schema {name!r} that sqlml did not make.", hint=ANOTHER)
+
+
+def _was_ours(connection: Connection, name: str) -> bool:
+    """Whether the schema is left of a deployment that was undeployed and kept its prediction tables."""
+    return applied(connection) > 0 and bool(records.versions(connection, name))

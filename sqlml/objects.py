@@ -1,0 +1,180 @@
+"""Every database object of a deployment, as the statement that makes it.
+
+Statements are recorded in the catalog when a version is deployed: switching versions, scoring and rolling back run
+what was recorded and need neither the model nor its converter, and undeploying drops by recorded name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from sqlml import sql
+from sqlml.catalog import records
+from sqlml.engines.outputs import Engine
+from sqlml.engines.surface import macros, output_columns, staged_select
+from sqlml.relation import Relation
+from sqlml.signature import Signature
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+SOURCE = "sqlml source"
+"""The name under which a recorded query reads its rows; `sql.with_source` gives it a meaning."""
+ROW = "sqlml row"
+TABLE_ARGUMENT = "sqlml table"
+"""A parameter captures every column of its name in a macro's body, so it has a name that no column has."""
+STAMP = (("input_hash", "UBIGINT"), ("scoring_id", "UUID"), ("scored_at", "TIMESTAMP"))
+
+
+@dataclass(frozen=True)
+class DatabaseObject:
+    """One object: `role` is "version" (made once, when the version is staged), "active" (made by the switch to it) or
+    "query" (run by scoring and triggers, makes nothing)."""
+
+    role: str
+    kind: str  # macro, table macro, table, view, query
+    schema: str
+    name: str
+    statement: str
+
+    @property
+    def drop_statement(self) -> str:
+        kind = {"macro": "MACRO", "table macro": "MACRO TABLE", "table": "TABLE", "view": "VIEW"}[self.kind]
+        return f"DROP {kind} IF EXISTS {sql.quote_path(self.schema, self.name)}"
+
+
+def prediction_table_name(version: int) -> str:
+    return f"predictions_v{version}"
+
+
+def version_objects(
+    deployment: str,
+    number: int,
+    signature: Signature,
+    engine: Engine,
+    *,
+    threshold: float | None,
+    relation: Relation | None,
+    keys: Sequence[str],
+    function_name: Sequence[str] | None,
+) -> tuple[DatabaseObject, ...]:
+    """All objects of one deployment version, in the order in which they are to be made."""
+    made: list[DatabaseObject] = []
+    for role, suffix in (("version", f"_v{number}"), ("active", "")):
+        replace = role == "active"
+        for macro in macros(signature, engine, threshold=threshold, suffix=suffix):
+            statement = sql.create_macro((deployment, macro.name), macro.parameters, macro.body, replace=replace)
+            made.append(DatabaseObject(role, "macro", deployment, macro.name, statement))
+        table = _predict_table(signature, engine, threshold)
+        name = f"predict_table{suffix}"
+        statement = sql.create_macro((deployment, name), [(TABLE_ARGUMENT, None)], table, replace=replace)
+        made.append(DatabaseObject(role, "table macro", deployment, name, statement))
+    if function_name is not None:
+        predict = macros(signature, engine, threshold=threshold)[0]
+        statement = sql.create_macro(tuple(function_name), predict.parameters, predict.body, replace=True)
+        made.append(DatabaseObject("active", "macro", function_name[0], function_name[1], statement))
+    row = staged_select(signature, engine, sql.table(SOURCE), [(ROW, sql.column(SOURCE))], threshold=threshold)
+    made.append(DatabaseObject("query", "query", deployment, "rows", sql.render(row)))
+    if relation is not None:
+        made += _stored_predictions(deployment, number, signature, engine, threshold, relation, keys)
+    return tuple(made)
+
+
+def _stored_predictions(
+    deployment: str,
+    number: int,
+    signature: Signature,
+    engine: Engine,
+    threshold: float | None,
+    relation: Relation,
+    keys: Sequence[str],
+) -> list[DatabaseObject]:
+    table = prediction_table_name(number)
+    outputs = [name for name, _ in output_columns(signature)]
+    passthrough = [(key, sql.column(key)) for key in keys]
+    scoring = staged_select(signature, engine, sql.table(SOURCE), passthrough, threshold=threshold)
+    columns = [(key, relation.types[key]) for key in keys] + list(output_columns(signature)) + list(STAMP)
+    return [
+        DatabaseObject("version", "table", deployment, table, sql.create_table((deployment, table), columns)),
+        DatabaseObject("query", "query", deployment, "keyed", sql.render(scoring)),
+        DatabaseObject(
+            "active",
+            "view",
+            deployment,
+            "current",
+            sql.create_view((deployment, "current"), _current(deployment, table, keys, outputs, number)),
+        ),
+        DatabaseObject(
+            "active",
+            "view",
+            deployment,
+            "scored",
+            sql.create_view((deployment, "scored"), _scored(deployment, table, relation, keys, outputs)),
+        ),
+    ]
+
+
+def _predict_table(signature: Signature, engine: Engine, threshold: float | None) -> exp.Query:
+    """A query over `query_table(source)`: the argument is a name (of a table, view or CTE), never SQL text."""
+    rows = exp.select("*").from_(sql.call("query_table", sql.column(TABLE_ARGUMENT)))
+    source = rows.subquery(alias=sql.identifier(SOURCE))
+    answers = staged_select(
+        signature, engine, source, [(ROW, sql.column(SOURCE))], threshold=threshold, with_hash=False
+    )
+    outputs = [sql.column(name, "p") for name, _ in output_columns(signature)]
+    return exp.select(sql.call("unnest", sql.column(ROW, "p")), *outputs).from_(answers.subquery(alias="p"))
+
+
+def _current(deployment: str, table: str, keys: Sequence[str], outputs: Sequence[str], number: int) -> exp.Query:
+    names = [*keys, *outputs, *(name for name, _ in STAMP)]
+    version = sql.alias(sql.cast(sql.integer(number), "INTEGER"), "deployment_version")
+    return exp.select(*(sql.column(name) for name in names), version).from_(sql.table(deployment, table))
+
+
+def _scored(deployment: str, table: str, relation: Relation, keys: Sequence[str], outputs: Sequence[str]) -> exp.Query:
+    taken = {name.lower() for name in relation.types}
+    added = [*outputs, "scoring_id", "scored_at"]
+    names = {name: f"{deployment}_{name}" if name.lower() in taken else name for name in added}
+    matches = sql.all_of([exp.EQ(this=sql.column(key, "s"), expression=sql.column(key, "p")) for key in keys])
+    columns = [sql.column(name, "s") for name in relation.types]
+    columns += [sql.alias(sql.column(name, "p"), shown) for name, shown in names.items()]
+    source = sql.named(relation.node, "s")
+    stored = sql.named(sql.table(deployment, table), "p")
+    return exp.select(*columns).from_(source).join(stored, on=matches, join_type="left")
+
+
+def record(connection: Connection, number: int, deployment: str, made: Sequence[DatabaseObject]) -> None:
+    for made_object in made:
+        records.insert(
+            connection,
+            "objects",
+            {
+                "deployment": deployment,
+                "version": number,
+                "role": made_object.role,
+                "kind": made_object.kind,
+                "schema_name": made_object.schema,
+                "name": made_object.name,
+                "statement": made_object.statement,
+            },
+        )
+
+
+def recorded(connection: Connection, deployment: str, number: int) -> list[DatabaseObject]:
+    """The objects of one version, in the order in which they were made."""
+    rows = connection.execute(
+        "SELECT role, kind, schema_name, name, statement FROM sqlml.objects"
+        " WHERE deployment = ? AND version = ? ORDER BY rowid",
+        [deployment, number],
+    ).fetchall()
+    return [DatabaseObject(*row) for row in rows]
+
+
+def recorded_query(connection: Connection, deployment: str, number: int, name: str) -> str:
+    """The text of a recorded query: "keyed" gives keys and predictions, "rows" the whole row and predictions."""
+    found = [o for o in recorded(connection, deployment, number) if o.role == "query" and o.name == name]
+    return found[0].statement

@@ -1,0 +1,247 @@
+"""Everything of a deployment that needs no transaction: the model, its conversion, its own answers, the engine."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from sqlml import convert, engines, jobs, names, parity, registry, sql
+from sqlml.binding import Bound, bind
+from sqlml.catalog import records
+from sqlml.catalog.migrations import applied
+from sqlml.convert import OnnxModel
+from sqlml.database import facts
+from sqlml.deployment import Options
+from sqlml.engines.outputs import Engine
+from sqlml.engines.surface import feature, output_columns
+from sqlml.errors import ArtifactError, BindingError, NameRefused, PolicyRefused, UnsupportedModel
+from sqlml.objects import STAMP
+from sqlml.registry import Artifact, ModelVersion, RunFacts
+from sqlml.relation import Relation, find, resolve_columns
+from sqlml.signature import Signature
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection as Connection
+
+SAMPLE_ROWS = 500
+"""Rows of the bound table that the parity check compares, beside the hostile ones."""
+SAMPLE_SEED = 20
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model version ready to be staged. `questions` are the rows of the parity check with the original's answers."""
+
+    name: str
+    model: ModelVersion
+    artifact: Artifact
+    run: RunFacts | None
+    onnx: OnnxModel
+    engine: Engine
+    engine_why: str
+    relation: Relation | None
+    keys: tuple[str, ...]
+    makes_inputs: bool
+    bound: tuple[Bound, ...]
+    notes: tuple[str, ...]
+    questions: parity.Questions | None
+
+    @property
+    def run_json(self) -> str | None:
+        return None if self.run is None else json.dumps(asdict(self.run), default=str, ensure_ascii=False)
+
+
+def prepare(connection: Connection, options: Options, job: jobs.Job, *, with_reference: bool) -> Prepared:
+    """Resolve, download, convert, bind, choose the engine, and (unless only planning) ask the original.
+
+    Nothing in the database is changed. The phases are logged as they begin.
+    """
+    job.log("resolve", f"looking up {options.reference}")
+    model = registry.resolve(options.reference, tracking_uri=options.tracking_uri, registry_uri=options.registry_uri)
+    name = options.name or model.name
+    job.log("resolve", f"{options.reference} is {model.description}")
+    names.check_name(connection, facts(connection), name)
+    _check_function(connection, options, name)
+    relation, keys = _source(connection, options, name)
+    with tempfile.TemporaryDirectory(prefix="sqlml-") as folder:
+        artifact = registry.download(model, Path(folder) / "artifact")
+        job.log("download", f"{len(artifact.files)} files, {artifact.size:,} bytes, sha256 {artifact.sha256[:12]}")
+        run = registry.run_facts(model, artifact.run_id)
+        if run is not None and run.problem:
+            job.log("download", f"the run is not known: {run.problem}")
+        with convert.open_worker(
+            _opened(artifact),
+            log=lambda text: job.log("convert", text),
+            allow_pickle=options.allow_pickle,
+            require_isolation=options.require_isolation,
+        ) as worker:
+            onnx = worker.convert(None if relation is None else relation.types)
+            job.log(
+                "convert",
+                f"{onnx.origin.get('estimator', 'model')}: {len(onnx.onnx):,} bytes of ONNX in {onnx.precision}",
+            )
+            relation, keys, makes_inputs = _with_inputs(connection, options, name, onnx.signature, relation, keys)
+            bound = () if relation is None else bind(onnx.signature, relation)
+            notes = _notes(name, onnx.signature, relation, keys, bound)
+            chosen, why = engines.choose_engine(onnx, options.engine)
+            engine = engines.make_engine(chosen, onnx)
+            job.log("compile", f"engine {chosen}: {why}")
+            if options.threshold is not None and not (onnx.signature.is_binary and onnx.signature.probabilities):
+                raise UnsupportedModel(
+                    "A threshold needs a model of two classes with probabilities, and this one is not.",
+                    hint="Deploy it without --threshold.",
+                )
+            questions = None
+            if with_reference:
+                sample = None if relation is None or makes_inputs else _sample(connection, onnx.signature, relation)
+                questions = parity.ask(worker, onnx, sample)
+                job.log("parity", f"the original answered {questions.rows.num_rows:,} rows")
+    return Prepared(
+        name=name,
+        model=model,
+        artifact=artifact,
+        run=run,
+        onnx=onnx,
+        engine=engine,
+        engine_why=why,
+        relation=relation,
+        keys=keys,
+        makes_inputs=makes_inputs,
+        bound=bound,
+        notes=tuple(notes),
+        questions=questions,
+    )
+
+
+def _opened(artifact: Artifact) -> Path:
+    """What the worker opens: the model's directory, or its one .onnx file."""
+    if artifact.mlmodel:
+        return artifact.directory
+    found = [file for file in artifact.files if file.path.endswith(".onnx")]
+    if len(found) != 1:
+        raise ArtifactError(
+            f"There is no MLmodel file among the {len(artifact.files)} files.",
+            hint="Name the model's own directory, or an .onnx file.",
+        )
+    return artifact.directory / found[0].path
+
+
+def _check_function(connection: Connection, options: Options, name: str) -> None:
+    """A plain function (--as) may replace only the one that this deployment made."""
+    if options.function is None:
+        return
+    schema, function = options.function
+    existing = records.find_deployment(connection, name)
+    if existing is not None and existing.function_name == options.function:
+        return
+    taken = connection.execute(
+        "SELECT 1 FROM duckdb_functions() WHERE (database_name = current_database() OR internal)"
+        " AND lower(function_name) = lower($2) AND (internal OR lower(schema_name) = lower($1))",
+        [schema, function],
+    ).fetchone()
+    if taken is not None:
+        raise NameRefused(f"There is a function {function!r} already.", hint="Choose another name for --as.")
+    if (
+        connection.execute(
+            "SELECT 1 FROM duckdb_schemas() WHERE database_name = current_database() AND schema_name = ?", [schema]
+        ).fetchone()
+        is None
+    ):
+        raise NameRefused(
+            f"There is no schema {schema!r} for the function {function!r}.", hint="Use main, or create it first."
+        )
+
+
+def _source(connection: Connection, options: Options, name: str) -> tuple[Relation | None, tuple[str, ...]]:
+    """The table named, or the one that the deployment has already."""
+    existing = records.find_deployment(connection, name) if applied(connection) else None
+    if options.table is not None:
+        relation = find(connection, options.table)
+        return relation, resolve_columns(relation, options.key, "key")
+    if not options.key and existing is not None and existing.source is not None:
+        relation = find(connection, existing.source)
+        return relation, resolve_columns(relation, existing.key_columns, "key")
+    return None, ()
+
+
+def _with_inputs(
+    connection: Connection,
+    options: Options,
+    name: str,
+    signature: Signature,
+    relation: Relation | None,
+    keys: tuple[str, ...],
+) -> tuple[Relation | None, tuple[str, ...], bool]:
+    """`<name>.inputs`, made by sqlml when a typed key is given without a table, and kept by later versions."""
+    owner = records.find_deployment(connection, name) if applied(connection) else None
+    owns = owner is not None and owner.owns_source and options.table is None
+    if not options.key_types and not owns:
+        return relation, keys, False
+    from sqlml import live
+
+    live.require_triggers(facts(connection))
+    typed = (
+        dict(zip(options.key, options.key_types, strict=True))
+        if options.key_types
+        else {key: relation.types[key] for key in keys if relation is not None}
+    )
+    clash = {key.lower() for key in typed} & {column.name.lower() for column in signature.columns}
+    if clash:
+        raise BindingError(
+            f"The key {sorted(clash)[0]!r} is also an input column of the model.", hint="Name the key otherwise."
+        )
+    columns = {**typed, **{column.name: column.type for column in signature.columns}}
+    return Relation((name, "inputs"), "table", columns), tuple(typed), True
+
+
+def _notes(
+    name: str, signature: Signature, relation: Relation | None, keys: tuple[str, ...], bound: tuple[Bound, ...]
+) -> list[str]:
+    """What a person should know before: how values are read, and names that give way."""
+    notes = [f"{b.source}: {b.note}" for b in bound if b.note]
+    if relation is None:
+        return notes
+    added = [output for output, _ in output_columns(signature)]
+    taken = {column.lower() for column in relation.types}
+    notes += [
+        f"in {name}.scored, {output} is called {name}_{output}: the source has a column {output}"
+        for output in added
+        if output.lower() in taken
+    ]
+    reserved = {output.lower() for output in [*added, *(stamp for stamp, _ in STAMP), "deployment_version"]}
+    for key in keys:
+        if key.lower() in reserved:
+            raise BindingError(
+                f"The key column {key!r} has the name of a column of the prediction table.",
+                hint="Deploy on a view that gives the key another name.",
+            )
+    return notes
+
+
+def _sample(connection: Connection, signature: Signature, relation: Relation) -> pa.Table:
+    """Some rows of the table as the model takes them, the same ones each time."""
+    columns = [sql.alias(feature(c, sql.column(c.name)), c.name) for c in signature.columns]
+    chosen = sql.sampled(sql.render(exp.select("*").from_(relation.node)), SAMPLE_ROWS, SAMPLE_SEED)
+    return connection.execute(sql.select_from(sql.render(exp.select(*columns)), chosen)).to_arrow_table()
+
+
+def model_facts(prepared: Prepared) -> Mapping[str, Any]:  # Any: JSON
+    """What the lineage keeps about the model itself."""
+    return {
+        "sha256": prepared.onnx.sha256,
+        "name": prepared.model.name,
+        "version": prepared.model.number,
+        "model_id": prepared.model.model_id,
+        "run_id": prepared.model.run_id or prepared.artifact.run_id,
+        "uri": prepared.model.uri,
+    }
+
+
+__all__ = ["PolicyRefused", "Prepared", "model_facts", "prepare"]

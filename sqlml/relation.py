@@ -1,0 +1,198 @@
+"""What a person names as a source: a table, a view, a file, in this database or an attached one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from sqlml import sql
+from sqlml.database import translated
+from sqlml.errors import BindingError, KeyRefused, UsageError, choices
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+KEYS_A_PASS = 5_000_000
+"""Keys grouped at a time when looking for duplicates: bounds the memory, whatever the number of rows."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Something that can stand after FROM.
+
+    `parts` is the name as (schema, table), or (database, schema, table) for another database; a file has one part and
+    `kind` "file". `types` gives the SQL type of each column, in order.
+    """
+
+    parts: tuple[str, ...]
+    kind: str  # "table", "view" or "file"
+    types: dict[str, str]
+
+    @property
+    def is_local_table(self) -> bool:
+        """A table of the current database: it has row ids, and can have triggers."""
+        return self.kind == "table" and len(self.parts) == 2
+
+    @property
+    def node(self) -> exp.Expression:
+        if self.kind == "file":
+            return exp.Table(this=sql.identifier(self.parts[0]))
+        return sql.table(*self.parts)
+
+    @property
+    def name(self) -> str:
+        """SQL text that names it, as stored in the catalog."""
+        return sql.quote_path(*self.parts)
+
+    @property
+    def label(self) -> str:
+        """For people: without quotes, without the schema where it is main."""
+        return ".".join(part for part in self.parts if part != "main" or len(self.parts) == 1)
+
+
+def split_name(name: str) -> list[str]:
+    """The parts of a dotted name, honouring double quotes.
+
+    >>> split_name('shop."my table"')
+    ['shop', 'my table']
+    """
+    parts = re.findall(r'"((?:[^"]|"")*)"(?:\.|$)|([^".]+)(?:\.|$)', name)
+    if sum(len(quoted) + len(plain) for quoted, plain in parts) == 0:
+        raise UsageError(f"{name!r} is not a name.")
+    return [quoted.replace('""', '"') if quoted else plain for quoted, plain in parts]
+
+
+def find(connection: Connection, name: str) -> Relation:
+    """The table or view of this name, matched as DuckDB does (without regard to case).
+
+    The whole text is tried as one name first (`my table`, `a.b`), then as schema.table or database.schema.table.
+
+    Raises:
+        BindingError: there is none; the close matches are listed.
+    """
+    rows = connection.execute(
+        "SELECT database_name, schema_name, table_name, 'table', database_name = current_database()"
+        " FROM duckdb_tables() WHERE NOT internal"
+        " UNION ALL SELECT database_name, schema_name, view_name, 'view', database_name = current_database()"
+        " FROM duckdb_views() WHERE NOT internal"
+    ).fetchall()
+    visible = [row for row in rows if row[0] != "temp"]
+    for candidate in ([name], split_name(name)):
+        wanted = [part.lower() for part in candidate]
+        found = [row for row in visible if _matches(row, wanted)]
+        if found:
+            database, schema, table, kind, is_own = found[0]
+            parts = (schema, table) if is_own else (database, schema, table)
+            return _described(connection, parts, kind)
+    labels = sorted(
+        ".".join(p for p in ((() if own else (db,)) + (schema, table)) if p != "main")
+        for db, schema, table, _, own in visible
+        if schema != "sqlml" and not table.startswith("predictions_v")
+    )
+    raise BindingError(f"There is no table or view {name!r} in the database.", hint=choices(labels, wrong=name))
+
+
+def _matches(row: tuple[str, str, str, str, bool], wanted: list[str]) -> bool:
+    database, schema, table, _, is_own = row
+    if len(wanted) == 1:
+        return is_own and schema == "main" and table.lower() == wanted[0]
+    if len(wanted) == 2:
+        in_schema = is_own and [schema.lower(), table.lower()] == wanted
+        in_database = not is_own and schema == "main" and [database.lower(), table.lower()] == wanted
+        return in_schema or in_database
+    return [database.lower(), schema.lower(), table.lower()] == wanted
+
+
+def find_or_file(connection: Connection, name: str) -> Relation:
+    """A table or view, or else a path that DuckDB reads by itself (Parquet, CSV, JSON; globs and URLs too)."""
+    try:
+        return find(connection, name)
+    except BindingError as not_a_table:
+        if not re.search(r"\.(parquet|csv|tsv|json|jsonl|ndjson|gz|zst|xlsx)\b|[/*]", name, re.IGNORECASE):
+            raise
+        try:
+            with translated(name):
+                return _described(connection, (name,), "file")
+        except BindingError:
+            raise
+        except Exception as error:
+            raise BindingError(f"{name} could not be read: {error}") from not_a_table
+
+
+def _described(connection: Connection, parts: tuple[str, ...], kind: str) -> Relation:
+    relation = Relation(parts, kind, {})
+    query = exp.select("*").from_(relation.node)
+    with translated(relation.label):
+        described = connection.execute(f"DESCRIBE {sql.render(query)}").fetchall()
+    return Relation(parts, kind, {row[0]: row[1] for row in described})
+
+
+def resolve_columns(relation: Relation, names: Sequence[str], what: str) -> tuple[str, ...]:
+    """The relation's own spelling of the columns named, matched without regard to case."""
+    by_folded = {column.lower(): column for column in relation.types}
+    missing = [name for name in names if name.lower() not in by_folded]
+    if missing:
+        raise BindingError(
+            f"{relation.label} has no column {missing[0]!r}, named as {what}.",
+            hint=choices(list(relation.types), wrong=missing[0]),
+        )
+    return tuple(by_folded[name.lower()] for name in names)
+
+
+def count(connection: Connection, relation: Relation) -> int:
+    row = connection.execute(sql.render(exp.select("count(*)").from_(relation.node))).fetchone()
+    return int(row[0]) if row else 0
+
+
+def check_keys(connection: Connection, relation: Relation, keys: Sequence[str], rows: int) -> None:
+    """Refuse NULL and repeated keys, with examples; memory does not grow with the number of rows.
+
+    Raises:
+        KeyRefused: nothing was written.
+    """
+    columns = [sql.column(key) for key in keys]
+    is_null = sql.any_of([exp.Is(this=column, expression=exp.Null()) for column in columns])
+    row = connection.execute(sql.render(exp.select("count(*)").from_(relation.node).where(is_null))).fetchone()
+    if row and row[0]:
+        raise KeyRefused(
+            f"{row[0]} rows of {relation.label} have no key: {', '.join(keys)} is NULL there.",
+            hint="Give every row a key, or deploy on a view that leaves those rows out.",
+            rows=row[0],
+        )
+    if _is_declared_unique(connection, relation, keys):
+        return
+    passes = max(1, -(-rows // KEYS_A_PASS))
+    for part in range(passes):
+        query = (
+            exp.select(*columns, exp.alias_(sql.call("count", exp.Star()), sql.identifier("times")))
+            .from_(relation.node)
+            .group_by(*columns)
+            .having(exp.GT(this=sql.call("count", exp.Star()), expression=sql.integer(1)))
+            .limit(3)
+        )
+        if passes > 1:
+            bucket = exp.Mod(this=sql.call("hash", *columns), expression=sql.integer(passes))
+            query = query.where(exp.EQ(this=bucket, expression=sql.integer(part)))
+        repeated = connection.execute(sql.render(query)).fetchall()
+        if repeated:
+            shown = "; ".join(f"{', '.join(map(str, found[:-1]))} ({found[-1]} times)" for found in repeated)
+            raise KeyRefused(
+                f"{', '.join(keys)} is not unique in {relation.label}: {shown}.",
+                hint="Name more key columns (--key a,b), or deploy on a view with one row per key.",
+                examples=repeated,
+            )
+
+
+def _is_declared_unique(connection: Connection, relation: Relation, keys: Sequence[str]) -> bool:
+    if not relation.is_local_table:
+        return False
+    declared = connection.execute(
+        "SELECT constraint_column_names FROM duckdb_constraints() WHERE database_name = current_database()"
+        " AND schema_name = ? AND table_name = ? AND constraint_type IN ('PRIMARY KEY', 'UNIQUE')",
+        list(relation.parts),
+    ).fetchall()
+    return any({c.lower() for c in columns} <= {k.lower() for k in keys} for (columns,) in declared)

@@ -1,0 +1,175 @@
+"""What a deployment writes inside its transaction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from sqlml import jobs, objects, parity, sql
+from sqlml.catalog import records
+from sqlml.catalog.records import Version
+from sqlml.connecting import prepare_connection
+from sqlml.deployment import Options
+from sqlml.prepare import Prepared
+from sqlml.scoring import insert_predictions, target_of
+from sqlml.state import exists
+from sqlml.version import __version__
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+COMPARED_ROWS = 200_000
+"""Rows that `plan` scores with both versions to say what would change."""
+
+
+def version_row(options: Options, prepared: Prepared, number: int) -> Version:
+    import duckdb
+
+    model, artifact = prepared.model, prepared.artifact
+    has_table = prepared.relation is not None
+    return Version(
+        deployment=prepared.name,
+        version=number,
+        state="staged",
+        reference=options.reference,
+        resolved=model.description,
+        model_name=model.name,
+        model_version=None if model.number is None else str(model.number),
+        model_id=model.model_id,
+        run_id=model.run_id or artifact.run_id,
+        tracking_uri=model.tracking_uri,
+        registry_uri=model.registry_uri,
+        artifact_uri=model.location,
+        artifact_sha256=artifact.sha256,
+        artifact_files=json.dumps([asdict(file) for file in artifact.files], ensure_ascii=False),
+        run=prepared.run_json,
+        model_sha256=prepared.onnx.sha256,
+        signature=prepared.onnx.signature.to_json(),
+        engine=prepared.engine.name,
+        engine_why=prepared.engine_why,
+        threshold=options.threshold,
+        prediction_table=objects.prediction_table_name(number) if has_table else None,
+        source=None if prepared.relation is None else prepared.relation.name,
+        key_columns=prepared.keys,
+        sqlml_version=__version__,
+        duckdb_version=duckdb.__version__,
+        deployed_by=jobs.user(),
+        deployed_at=records.now(),
+    )
+
+
+def identity(version: Version) -> tuple[object, ...]:
+    """What makes two versions of a deployment the same one: deploying an equal one again makes nothing."""
+    return (
+        version.model_sha256,
+        version.artifact_sha256,
+        version.model_name,
+        version.model_version,
+        version.engine,
+        version.threshold,
+        version.source,
+        version.key_columns,
+    )
+
+
+def find_same(connection: Connection, version: Version, function: tuple[str, str] | None) -> Version | None:
+    """A callable version that differs in nothing that matters, newest first."""
+    for known in reversed(records.versions(connection, version.deployment)):
+        if known.state != "undeployed" and identity(known) == identity(version):
+            made = objects.recorded(connection, known.deployment, known.version)
+            plain = next(
+                ((o.schema, o.name) for o in made if o.role == "active" and o.schema != known.deployment), None
+            )
+            if plain == function:
+                return known
+    return None
+
+
+def next_number(connection: Connection, name: str) -> int:
+    return max((v.version for v in records.versions(connection, name)), default=0) + 1
+
+
+def store_model(connection: Connection, prepared: Prepared) -> None:
+    """The ONNX bytes, once per hash."""
+    onnx = prepared.onnx
+    known = connection.execute("SELECT 1 FROM sqlml.models WHERE sha256 = ?", [onnx.sha256]).fetchone()
+    if known is None:
+        records.insert(
+            connection,
+            "models",
+            {
+                "sha256": onnx.sha256,
+                "onnx": onnx.onnx,
+                "bytes": len(onnx.onnx),
+                "signature": onnx.signature.to_json(),
+                "reasons": list(onnx.reasons),
+                "precision": onnx.precision,
+                "origin": json.dumps(dict(onnx.origin), ensure_ascii=False),
+                "created_at": records.now(),
+            },
+        )
+
+
+def register_function(connection: Connection, prepared: Prepared) -> None:
+    """The python engine's function, before the transaction: DuckDB gives it only to transactions that begin later."""
+    prepare_connection(connection)
+    if prepared.engine.name != "python":
+        return
+    from sqlml.engines import python
+
+    onnx = prepared.onnx
+    python.register(connection, onnx.sha256, onnx.signature, lambda: onnx.onnx)
+
+
+def make_inputs(connection: Connection, prepared: Prepared) -> None:
+    """`<name>.inputs`, or the columns that a new version needs in it."""
+    if not prepared.makes_inputs or prepared.relation is None:
+        return
+    schema, table = prepared.relation.parts
+    if not exists(connection, "table", schema, table):
+        connection.execute(sql.create_table((schema, table), list(prepared.relation.types.items())))
+        return
+    from sqlml.relation import find
+
+    there = {name.lower() for name in find(connection, prepared.relation.name).types}
+    for name, type_name in prepared.relation.types.items():
+        if name.lower() not in there:
+            connection.execute(sql.add_column((schema, table), name, type_name))
+
+
+def store_evidence(connection: Connection, version: Version, evidence: parity.Evidence) -> None:
+    records.insert(
+        connection,
+        "parity",
+        {
+            "deployment": version.deployment,
+            "version": version.version,
+            "passed": evidence.passed,
+            "rows_compared": evidence.compared,
+            "rows_set_aside": evidence.set_aside_total,
+            "largest_difference": evidence.largest_difference,
+            "tolerance": evidence.tolerance,
+            "evidence": evidence.to_json(),
+            "checked_at": records.now(),
+        },
+    )
+
+
+def fill_for_comparison(connection: Connection, version: Version) -> None:
+    """Predictions of a version that will be rolled back, on at most COMPARED_ROWS rows of the source."""
+    target = target_of(connection, version)
+    rows = target.all_rows().limit(COMPARED_ROWS)
+    nobody = "00000000-0000-0000-0000-000000000000"
+    connection.execute(insert_predictions(target, nobody, target.keyed(rows)))
+
+
+def tags(prepared: Prepared, version: Version, database: str) -> dict[str, str]:
+    """What the model version says in MLflow about where it is deployed."""
+    prefix = f"sqlml.{database}.{version.deployment}"
+    return {
+        f"{prefix}.version": str(version.version),
+        f"{prefix}.engine": version.engine,
+        f"{prefix}.deployed_at": version.deployed_at.isoformat(timespec="seconds"),
+        f"{prefix}.onnx_sha256": version.model_sha256,
+    }

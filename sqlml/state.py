@@ -1,0 +1,193 @@
+"""What is deployed, as it really is: the record compared with the database, not remembered."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from sqlml import live, objects, sql
+from sqlml.catalog import records
+from sqlml.catalog.migrations import applied
+from sqlml.catalog.records import Deployment, Version
+from sqlml.errors import BindingError
+from sqlml.relation import find
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+
+@dataclass(frozen=True)
+class Status:
+    """One deployment. `problems` are sentences; a deployment without any is as it was recorded."""
+
+    name: str
+    active_version: int | None
+    resolved: str | None
+    engine: str | None
+    source: str | None
+    key_columns: tuple[str, ...]
+    live: bool
+    predictions: int | None
+    failed: int | None
+    scored_at: datetime | None
+    parity: str | None
+    versions: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A row of the history."""
+
+    happened_at: datetime
+    deployment: str
+    action: str
+    from_version: int | None
+    to_version: int | None
+    who: str
+    why: str | None
+    job_id: str | None
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        return asdict(self)
+
+
+def status(connection: Connection, name: str | None = None) -> list[Status]:
+    """Every deployment, or the one named.
+
+    Raises:
+        NotDeployed: there is none of that name.
+    """
+    chosen = records.deployments(connection) if name is None else [records.deployment(connection, name)]
+    return [_status(connection, deployment) for deployment in chosen]
+
+
+def history(connection: Connection, name: str | None = None) -> list[Event]:
+    """Newest first, undeployed ones included."""
+    if applied(connection) == 0:
+        return []
+    rows = connection.execute(
+        "SELECT happened_at, deployment, action, from_version, to_version, who, why, job_id FROM sqlml.history"
+        " WHERE $1 IS NULL OR lower(deployment) = lower($1) ORDER BY happened_at DESC, rowid DESC",
+        [name],
+    ).fetchall()
+    return [Event(*row) for row in rows]
+
+
+def _status(connection: Connection, deployment: Deployment) -> Status:
+    all_versions = records.versions(connection, deployment.name)
+    active = next((v for v in all_versions if v.version == deployment.active_version), None)
+    predictions, failed, scored_at = _stored(connection, active)
+    return Status(
+        name=deployment.name,
+        active_version=deployment.active_version,
+        resolved=None if active is None else active.resolved,
+        engine=None if active is None else active.engine,
+        source=deployment.source,
+        key_columns=deployment.key_columns,
+        live=deployment.live,
+        predictions=predictions,
+        failed=failed,
+        scored_at=scored_at,
+        parity=_parity(connection, active),
+        versions=tuple(f"v{v.version} {v.state}" for v in all_versions),
+        problems=tuple(problems(connection, deployment, active, all_versions)),
+    )
+
+
+def _stored(connection: Connection, version: Version | None) -> tuple[int | None, int | None, datetime | None]:
+    if version is None or version.prediction_table is None:
+        return None, None, None
+    table = (version.deployment, version.prediction_table)
+    if not exists(connection, "table", *table):
+        return None, None, None
+    query = exp.select(
+        sql.call("count", exp.Star()), sql.call("count", sql.column("error")), sql.call("max", sql.column("scored_at"))
+    ).from_(sql.table(*table))
+    row = connection.execute(sql.render(query)).fetchone()
+    return row if row is not None else (None, None, None)
+
+
+def _parity(connection: Connection, version: Version | None) -> str | None:
+    if version is None:
+        return None
+    row = connection.execute(
+        "SELECT passed, rows_compared, rows_set_aside, largest_difference FROM sqlml.parity"
+        " WHERE deployment = ? AND version = ? ORDER BY checked_at DESC LIMIT 1",
+        [version.deployment, version.version],
+    ).fetchone()
+    if row is None:
+        return None
+    passed, compared, aside, largest = row
+    verdict = "checked on" if passed else "FAILED on"
+    difference = "" if largest is None else f", largest difference {largest:.1e}"
+    return f"{verdict} {compared:,} rows{difference}" + (f", {aside:,} set aside" if aside else "")
+
+
+def problems(
+    connection: Connection, deployment: Deployment, active: Version | None, all_versions: list[Version]
+) -> list[str]:
+    """Where the database is not as it was recorded."""
+    found: list[str] = []
+    if active is None:
+        found.append(
+            "no version is active: the deployment was interrupted before the switch; deploy again to resume it"
+        )
+    for version in all_versions:
+        if version.state == "staged" and active is not None and version.version > active.version:
+            found.append(f"v{version.version} is staged, not active: deploy it again to finish, or leave it callable")
+    for version in all_versions:
+        found += _missing_objects(connection, deployment, version)
+    if active is not None and active.source is not None:
+        try:
+            find(connection, active.source)
+        except BindingError:
+            found.append(f"the source {active.source} is gone")
+    if deployment.live:
+        hanging = live.existing(connection, deployment.name)
+        if len(hanging) < live.EXPECTED_TRIGGERS:
+            found.append(
+                f"only {len(hanging)} of {live.EXPECTED_TRIGGERS} triggers are on the source: CREATE OR REPLACE or DROP"
+                f" removed them; sqlml live {deployment.name} on hangs them again, sqlml score catches up"
+            )
+    interrupted = connection.execute(
+        "SELECT count(*) FROM sqlml.scorings WHERE deployment = $1 AND version = $2 AND state IN ('running', 'interrupted')"
+        " AND started_at > (SELECT coalesce(max(started_at), TIMESTAMP '1970-01-01') FROM sqlml.scorings"
+        " WHERE deployment = $1 AND version = $2 AND state = 'complete')",
+        [deployment.name, deployment.active_version],
+    ).fetchone()
+    if interrupted and interrupted[0]:
+        found.append("the last scoring did not finish: run score again, it resumes")
+    return found
+
+
+def _missing_objects(connection: Connection, deployment: Deployment, version: Version) -> list[str]:
+    missing = []
+    for recorded in objects.recorded(connection, deployment.name, version.version):
+        is_expected = recorded.role == "version" or (
+            recorded.role == "active" and version.version == deployment.active_version
+        )
+        if is_expected and not exists(connection, recorded.kind, recorded.schema, recorded.name):
+            missing.append(f"{recorded.kind} {recorded.schema}.{recorded.name} is gone: somebody dropped it")
+    return missing
+
+
+CATALOG_OF_KIND = {
+    "table": "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
+    "view": "SELECT 1 FROM duckdb_views() WHERE database_name = current_database() AND schema_name = ? AND view_name = ?",
+    "macro": "SELECT 1 FROM duckdb_functions() WHERE database_name = current_database() AND schema_name = ?"
+    " AND function_name = ? AND function_type = 'macro'",
+    "table macro": "SELECT 1 FROM duckdb_functions() WHERE database_name = current_database() AND schema_name = ?"
+    " AND function_name = ? AND function_type = 'table_macro'",
+}
+
+
+def exists(connection: Connection, kind: str, schema: str, name: str) -> bool:
+    """Whether the current database has this object."""
+    return connection.execute(CATALOG_OF_KIND[kind], [schema, name]).fetchone() is not None

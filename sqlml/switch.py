@@ -1,0 +1,101 @@
+"""Making a staged or retired version the active one: functions, views, triggers and records in the caller's transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlml import jobs, live, objects
+from sqlml.catalog import records
+from sqlml.catalog.records import Deployment, Version
+from sqlml.relation import find
+from sqlml.scoring import target_of
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+
+def switch(
+    connection: Connection,
+    deployment: Deployment,
+    version: Version,
+    *,
+    action: str,
+    job_id: str,
+    why: str | None,
+    live_wanted: bool,
+) -> None:
+    """`predict`, `current` and `scored` change over together.
+
+    Everything is what was recorded when the version was staged, so neither the model nor its converter is needed.
+    """
+    live.turn_off(connection, deployment.name)
+    wanted = _active_objects(connection, deployment.name, version.version)
+    kept = {(o.kind, o.schema.lower(), o.name.lower()) for o in wanted}
+    if deployment.active_version is not None:
+        for old in _active_objects(connection, deployment.name, deployment.active_version):
+            if (old.kind, old.schema.lower(), old.name.lower()) not in kept:
+                connection.execute(old.drop_statement)
+    for wanted_object in wanted:
+        connection.execute(wanted_object.statement)
+    function = next((o for o in wanted if o.schema != deployment.name), None)
+    connection.execute(
+        "UPDATE sqlml.deployments SET active_version = ?, model = ?, source = ?, key_columns = ?, live = ?,"
+        " function_name = ? WHERE name = ?",
+        [
+            version.version,
+            version.model_name or version.reference,
+            version.source,
+            list(version.key_columns),
+            live_wanted,
+            None if function is None else [function.schema, function.name],
+            deployment.name,
+        ],
+    )
+    connection.execute(
+        "UPDATE sqlml.versions SET state = CASE WHEN version = ? THEN 'active' WHEN state = 'active' THEN 'retired' ELSE state END"
+        " WHERE deployment = ?",
+        [version.version, deployment.name],
+    )
+    records.record_history(
+        connection,
+        deployment.name,
+        action,
+        who=jobs.user(),
+        job_id=job_id,
+        why=why,
+        from_version=deployment.active_version,
+        to_version=version.version,
+    )
+    if live_wanted:
+        hang_triggers(connection, version, job_id)
+    _rehang_followers(connection, deployment.name, job_id)
+
+
+def _active_objects(connection: Connection, name: str, version: int) -> list[objects.DatabaseObject]:
+    return [o for o in objects.recorded(connection, name, version) if o.role == "active"]
+
+
+def hang_triggers(connection: Connection, version: Version, job_id: str) -> None:
+    target = target_of(connection, version)
+    upstream = live.upstream_table(connection, target.relation, version.key_columns)
+    live.turn_on(connection, version, target, job_id, upstream)
+
+
+def _rehang_followers(connection: Connection, upstream: str, job_id: str) -> None:
+    """Live deployments that follow this one hang on its prediction table, which is now another one."""
+    for follower in followers(connection, upstream):
+        if follower.live:
+            live.turn_off(connection, follower.name)
+            hang_triggers(connection, records.active(connection, follower), job_id)
+
+
+def followers(connection: Connection, upstream: str) -> list[Deployment]:
+    """Deployments whose source is a view or table in the schema of `upstream`."""
+    found = []
+    for deployment in records.deployments(connection):
+        if deployment.source is None or deployment.active_version is None or deployment.name == upstream:
+            continue
+        relation = find(connection, deployment.source)
+        if len(relation.parts) == 2 and relation.parts[0] == upstream:
+            found.append(deployment)
+    return found

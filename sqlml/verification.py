@@ -1,0 +1,169 @@
+"""Is a deployment still what was deployed: its objects, its stored predictions, its source?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from sqlml import objects, sql
+from sqlml.catalog import records
+from sqlml.catalog.records import Version
+from sqlml.database import atomic, facts
+from sqlml.relation import count
+from sqlml.scoring import Target, target_of
+from sqlml.state import problems
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+SAMPLE_ROWS = 200_000
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    deployment: str
+    version: int
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        return {**asdict(self), "passed": self.passed}
+
+
+def verify(connection: Connection, name: str) -> Verification:
+    """Compare a deployment with its record and its stored predictions with what its functions say now.
+
+    Raises:
+        NotDeployed: there is none of that name, or nothing is active.
+    """
+    deployment = records.deployment(connection, name)
+    version = records.active(connection, deployment)
+    found = problems(connection, deployment, version, records.versions(connection, deployment.name))
+    checks = [Check("objects", not found, "; ".join(found) or "all there, as recorded")]
+    if not facts(connection).read_only:
+        checks.append(_definitions(connection, version))
+    if version.prediction_table is not None and not found:
+        checks += _predictions(connection, target_of(connection, version))
+    return Verification(deployment.name, version.version, tuple(checks))
+
+
+class _Undo(Exception):
+    """Leaves a transaction that was only for looking."""
+
+
+def _definitions(connection: Connection, version: Version) -> Check:
+    """Whether functions and views still say what was recorded: DuckDB's own text of both is compared."""
+    changed: list[str] = []
+    try:
+        with atomic(connection, version.deployment):
+            for item in objects.recorded(connection, version.deployment, version.version):
+                if item.role != "active":
+                    continue
+                before = _definition(connection, item)
+                connection.execute(item.drop_statement)
+                connection.execute(item.statement)
+                if before is not None and before != _definition(connection, item):
+                    changed.append(f"{item.schema}.{item.name}")
+            raise _Undo
+    except _Undo:
+        pass
+    detail = f"replaced since: {', '.join(changed)}; deploy or roll back to restore" if changed else "unchanged"
+    return Check("definitions", not changed, detail)
+
+
+def _definition(connection: Connection, item: objects.DatabaseObject) -> str | None:
+    query = (
+        "SELECT sql FROM duckdb_views() WHERE database_name = current_database() AND schema_name = ? AND view_name = ?"
+        if item.kind == "view"
+        else "SELECT string_agg(macro_definition, ';') FROM duckdb_functions()"
+        " WHERE database_name = current_database() AND schema_name = ? AND function_name = ?"
+    )
+    row = connection.execute(query, [item.schema, item.name]).fetchone()
+    return None if row is None else row[0]
+
+
+def _predictions(connection: Connection, target: Target) -> list[Check]:
+    return [_keys(connection, target), _current(connection, target), _recomputed(connection, target)]
+
+
+def _keys(connection: Connection, target: Target) -> Check:
+    keys = [sql.column(key) for key in target.keys]
+    stored = sql.table(*target.table)
+    doubled = (
+        exp.select(*keys)
+        .from_(stored)
+        .group_by(*(k.copy() for k in keys))
+        .having(exp.GT(this=sql.call("count", exp.Star()), expression=sql.integer(1)))
+    )
+    row = connection.execute(sql.render(exp.select("count(*)").from_(doubled.subquery(alias="d")))).fetchone()
+    twice = int(row[0]) if row else 0
+    missing = sql.any_of([exp.Is(this=k.copy(), expression=exp.Null()) for k in keys])
+    row = connection.execute(sql.render(exp.select("count(*)").from_(target.relation.node).where(missing))).fetchone()
+    unkeyed = int(row[0]) if row else 0
+    parts = [f"{twice:,} keys have two predictions (score mends it)"] if twice else []
+    parts += [f"{unkeyed:,} source rows have no key and so no prediction"] if unkeyed else []
+    return Check("keys", not parts, "; ".join(parts) or "each prediction has its own key")
+
+
+def _current(connection: Connection, target: Target) -> Check:
+    """Source rows without a prediction of these inputs, and predictions whose key left the source."""
+    matches = [exp.EQ(this=sql.column(key, "p"), expression=sql.column(key, "k")) for key in target.keys]
+    same = exp.EQ(this=sql.column("input_hash", "p"), expression=sql.column("input_hash", "k"))
+    stored = sql.named(sql.table(*target.table), "p")
+    predicted = exp.Exists(this=exp.select("1").from_(stored).where(sql.all_of([*matches, same])))
+    query = sql.select_from(
+        "SELECT count(*)", target.keyed(target.all_rows()), alias="k", where=f"NOT {sql.render(predicted)}"
+    )
+    row = connection.execute(query).fetchone()
+    stale = int(row[0]) if row else 0
+    source = sql.named(target.relation.node.copy(), "k")
+    there = exp.Exists(this=exp.select("1").from_(source).where(sql.all_of([m.copy() for m in matches])))
+    gone = exp.select("count(*)").from_(stored.copy()).where(exp.Not(this=there))
+    row = connection.execute(sql.render(gone)).fetchone()
+    left = int(row[0]) if row else 0
+    parts = [f"{stale:,} source rows have no current prediction"] if stale else []
+    parts += [f"{left:,} predictions whose key left the source"] if left else []
+    return Check(
+        "current", not parts, f"{'; '.join(parts)}: run score" if parts else "every source row has its prediction"
+    )
+
+
+def _recomputed(connection: Connection, target: Target) -> Check:
+    """Stored predictions computed again, with the bytes and functions of today; past SAMPLE_ROWS a sample by key hash."""
+    rows = target.all_rows()
+    total = count(connection, target.relation)
+    if total > SAMPLE_ROWS:
+        bucket = exp.Mod(
+            this=sql.call("hash", *(sql.column(key) for key in target.keys)),
+            expression=sql.integer(-(-total // SAMPLE_ROWS)),
+        )
+        rows = rows.where(exp.EQ(this=bucket, expression=sql.integer(0)))
+    matches = [
+        exp.EQ(this=sql.column(key, "p"), expression=sql.column(key, "k")) for key in [*target.keys, "input_hash"]
+    ]
+    differs = [exp.NullSafeNEQ(this=sql.column(o, "p"), expression=sql.column(o, "k")) for o in target.outputs]
+    stored = sql.named(sql.table(*target.table), "p")
+    other = exp.Exists(this=exp.select("1").from_(stored).where(sql.all_of([*matches, sql.any_of(differs)])))
+    query = sql.select_from(
+        f"SELECT count(*), count_if({sql.render(other)})",
+        target.keyed(rows),
+        alias="k",
+    )
+    row = connection.execute(query).fetchone()
+    seen, unequal = (int(row[0]), int(row[1])) if row else (0, 0)
+    detail = f"{unequal:,} of {seen:,} rows" if unequal else f"{seen:,} rows, all equal"
+    return Check("recomputed", unequal == 0, f"{detail} computed again")
