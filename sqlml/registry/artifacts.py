@@ -34,7 +34,7 @@ class ArtifactFile:
 class Artifact:
     """The files as they are in `directory` now. `sha256` is over every file's path, size and hash, in order.
 
-    `mlmodel` is the parsed MLmodel file; a bare .onnx file has none, and gets the one flavor that it is.
+    `mlmodel` is the parsed MLmodel file; it is empty for a bare .onnx file, which is its own flavor.
     """
 
     directory: Path
@@ -48,8 +48,9 @@ class Artifact:
 
     @property
     def flavors(self) -> Mapping[str, Mapping[str, Any]]:
-        flavors: Mapping[str, Mapping[str, Any]] = self.mlmodel["flavors"]
-        return flavors
+        if self.mlmodel:
+            return dict(self.mlmodel["flavors"])
+        return {"onnx": {"data": next(file.path for file in self.files if file.path.endswith(".onnx"))}}
 
     @property
     def run_id(self) -> str | None:
@@ -79,16 +80,16 @@ def download(model_version: ModelVersion, directory: Path, log: Callable[[str], 
             f"The files of {model_version.description} could not be brought to {directory}: {error.strerror or error}.",
             hint="Check the disk space and the permissions.",
         ) from error
-    if source is not None and source.suffix == ".onnx" and source.is_file():
-        document: Mapping[str, Any] = {"flavors": {"onnx": {"data": source.name}}}
-    else:
+    document: Mapping[str, Any] = {}
+    if source is None or source.is_dir():
         document = mlmodel.read(directory)
-    if missing := mlmodel.missing_files(document, directory):
-        raise ArtifactError(
-            f"The artifact of {model_version.description} is not whole: MLmodel names {missing[0]!r}, which is missing.",
-            hint="Log and register the model again.",
-            missing=missing,
-        )
+        if missing := mlmodel.missing_files(document, directory):
+            raise ArtifactError(
+                f"The artifact of {model_version.description} is not whole: MLmodel names {missing[0]!r}, which is"
+                " missing.",
+                hint="Log and register the model again.",
+                missing=missing,
+            )
     artifact = Artifact(directory, files, _digest(files), document)
     recorded = model_version.tags.get(DIGEST_TAG)
     if recorded and recorded != artifact.sha256:
