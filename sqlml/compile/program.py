@@ -1,0 +1,135 @@
+"""What a graph comes to: outputs as nodes, the intermediates worth a name, and the size of the SQL before it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlml.compile import trees
+from sqlml.compile.graph import Traced, trace
+from sqlml.compile.nodes import Const, Forest, Input, Lookup, Node, NotCompilable, Op, Select, children
+from sqlml.convert.onnx_model import OnnxModel
+
+LEAF_BYTES = 75
+"""SQL per leaf, the condition above it included: measured 60 to 75 on forests of 10 columns."""
+WORTH_NAMING = 3
+"""An expression of fewer nodes is repeated rather than named."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """How large the SQL would be: known from counting, long before it exists."""
+
+    leaves: int
+    leaves_per_tree: int
+    expressions: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A model as nodes over its input columns.
+
+    `prediction` is the index of the class, or the targets. `lets` are the shared intermediates, each before its users.
+    `error` is the number of the reason, 0 for none; where it is not 0 the others have no meaning.
+    """
+
+    columns: tuple[Input, ...]
+    lets: tuple[tuple[str, Node], ...]
+    prediction: tuple[Node, ...]
+    probabilities: tuple[Node, ...]
+    error: Node
+    reasons: tuple[str, ...]
+    cost: Cost
+
+
+def compile_onnx(model: OnnxModel) -> Program:
+    """The model's graph as a `Program`; raises `NotCompilable` for what has no exact SQL."""
+    traced = trace(model)
+    prediction = traced.output("prediction")
+    probabilities = traced.output("probabilities") if model.signature.probabilities else ()
+    (error,) = traced.output("error")
+    return Program(
+        columns=traced.columns,
+        lets=_lets((*prediction, *probabilities)),
+        prediction=prediction,
+        probabilities=probabilities,
+        error=error,
+        reasons=model.reasons,
+        cost=_cost(traced, (*prediction, *probabilities, error)),
+    )
+
+
+def _lets(results: Sequence[Node]) -> tuple[tuple[str, Node], ...]:
+    """Nodes used more than once that cost more than repeating their name; results themselves count as one use."""
+    order = _in_order(results)
+    uses: dict[Node, int] = dict.fromkeys(order, 0)
+    for node in order:
+        for child in children(node):
+            # A tree asks for a feature in many of its nodes.
+            uses[child] += 2 if isinstance(node, Forest) else 1
+    for node in results:
+        uses[node] += 1
+    named = [
+        node
+        for node in order
+        if isinstance(node, Forest)
+        or (uses[node] > 1 and isinstance(node, Op) and node.dtype == "double" and _weight(node) >= WORTH_NAMING)
+    ]
+    return tuple((f"sqlml x{i}", node) for i, node in enumerate(named))
+
+
+def _weight(node: Node) -> int:
+    """Nodes below it, up to `WORTH_NAMING`."""
+    count, stack = 0, [node]
+    while stack and count < WORTH_NAMING:
+        count += 1
+        stack += children(stack.pop())
+    return count
+
+
+def _in_order(results: Sequence[Node]) -> list[Node]:
+    """All nodes, each after its children."""
+    done: dict[Node, None] = {}
+    stack = [(node, False) for node in reversed(results)]
+    while stack:
+        node, expanded = stack.pop()
+        if node in done:
+            continue
+        if expanded:
+            done[node] = None
+            continue
+        stack.append((node, True))
+        stack += [(child, False) for child in children(node) if child not in done]
+    return list(done)
+
+
+def _cost(traced: Traced, results: Sequence[Node]) -> Cost:
+    nodes = _in_order(results)
+    forests = [node for node in nodes if isinstance(node, Forest)]
+    leaves = largest = 0
+    for found in {id(f.trees): f.trees for f in forests}.values():
+        leaves += found.leaves
+        largest = max(largest, int(trees.leaf_counts(found).max(initial=0)))
+    expressions = sum(_size(node) for node in nodes)
+    size = leaves * LEAF_BYTES + sum(_bytes(node) for node in nodes)
+    return Cost(leaves=leaves, leaves_per_tree=largest, expressions=expressions + 3 * leaves, bytes=size)
+
+
+def _size(node: Node) -> int:
+    if isinstance(node, Lookup):
+        return len(node.table) + 1
+    return len(node.cases) + 1 if isinstance(node, Select) else max(1, len(children(node)))
+
+
+def _bytes(node: Node) -> int:
+    if isinstance(node, Lookup):
+        return sum(len(str(key)) + len(str(value)) + 16 for key, value in node.table)
+    if isinstance(node, Select):
+        return 30 * len(node.cases)
+    if isinstance(node, Const):
+        return 20
+    return 30 if isinstance(node, Input) else 6 + 4 * len(children(node))
+
+
+__all__ = ["Cost", "NotCompilable", "Program", "compile_onnx"]
