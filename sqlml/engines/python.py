@@ -147,7 +147,7 @@ def registered(connection: duckdb.DuckDBPyConnection, sha256: str) -> bool:
     cursor = connection.cursor()
     try:
         cursor.execute("SELECT 1 FROM duckdb_functions() WHERE function_name = ? LIMIT 1", [function_name(sha256)])
-        return cursor.fetchone() is not None
+        return bool(cursor.fetchall())
     finally:
         cursor.close()
 
