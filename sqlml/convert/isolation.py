@@ -73,7 +73,8 @@ def bounds(work: Path, artifact: Path | None, *, memory_bytes: int, timeout_s: f
         "work": str(work),
         "readable": readable,
         "memory_bytes": memory_bytes,
-        "cpu_seconds": int(timeout_s * 2) + 10,
+        # Over all requests of a worker; each of them is bounded by wall time already.
+        "cpu_seconds": int(timeout_s * 10) + 10,
         "file_bytes": FILE_BYTES,
     }
 

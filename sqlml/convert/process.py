@@ -97,8 +97,8 @@ class Process:
             for handle in (*theirs, their_output):
                 os.close(handle)
         limits = bounds(self._work, self._artifact, memory_bytes=self._memory_bytes, timeout_s=self._timeout_s)
-        # The project's own directory goes last, and cannot be read any more: it has served to import sqlml.
-        return features_of(self._ask({"bounds": limits, "parent": os.getpid(), "path": [*path[1:], path[0]]}))
+        # The first entry, perhaps a project's directory, has served to import sqlml and cannot be read any more.
+        return features_of(self._ask({"bounds": limits, "parent": os.getpid(), "path": path[1:]}))
 
     def call(self, name: str, **arguments: object) -> Mapping[str, Any]:
         """One request and its reply; a refusal of the worker's is raised as sqlml's own error."""
@@ -170,7 +170,7 @@ class Process:
 
     def _watch(self, deadline: float) -> None:
         """End a worker that takes too long, too much memory or too much disk."""
-        assert self._popen is not None  # noqa: S101  # internal: `start` sets it first
+        assert self._popen is not None  # internal: `start` sets it first
         if time.monotonic() > deadline:
             self._kill()
             raise WorkerError(
@@ -188,7 +188,7 @@ class Process:
 
     def _ended(self) -> WorkerError:
         """Why the worker is gone, with the last lines that it printed."""
-        assert self._popen is not None  # noqa: S101  # internal: `start` sets it first
+        assert self._popen is not None  # internal: `start` sets it first
         self._kill()  # it may have closed its pipes and live on
         os.set_blocking(self._output, False)
         with contextlib.suppress(BlockingIOError):
@@ -315,8 +315,7 @@ def open_worker(
     process = Process(work, artifact=artifact.resolve(), memory_bytes=memory_bytes, timeout_s=timeout_s)
     try:
         isolation = process.start()
-        for feature in isolation:
-            log(f"isolation: {feature}")
+        log("isolation: " + "; ".join(str(feature) for feature in isolation))
         if require_isolation:
             require(isolation)
         reply = process.call("load", artifact=str(artifact.resolve()), allow_pickle=allow_pickle)
@@ -346,7 +345,7 @@ def _loaded(reply: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
 def _environment(work: Path) -> dict[str, str]:
     """Only what Python and its libraries need; nothing of the caller's but where shared libraries are."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
-    one = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")}
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), "1")
     # Without multiprocessing joblib computes in place, which is the same and needs no further process.
     own = {"HOME": str(work), "TMPDIR": str(work), "LANG": "C.UTF-8", "TZ": "UTC", "JOBLIB_MULTIPROCESSING": "0"}
     return {**kept, **one, **own}

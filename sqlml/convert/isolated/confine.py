@@ -60,7 +60,7 @@ def confine(bounds: Bounds) -> list[dict[str, object]]:
         return [asdict(feature) for feature in features]
 
     network = _attempt(kernel.enter_network_namespace)
-    capabilities = _attempt(lambda: kernel.drop_capabilities() or "dropped")
+    capabilities = _attempt(kernel.drop_capabilities)
     files = _attempt(lambda: str(kernel.restrict_files((*SYSTEM_READS, *bounds.readable), DEVICES, bounds.work)))
     calls = _attempt(lambda: str(kernel.refuse_system_calls()))
     # Last: a change of credentials, as by a new user namespace, would clear it.

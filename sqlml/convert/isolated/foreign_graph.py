@@ -15,11 +15,10 @@ from sqlml.convert.isolated.graph import MISSING_TEXT
 from sqlml.convert.isolated.inputs import Input, Inputs
 from sqlml.convert.isolated.refusal import unsupported
 
-
 INSIDE = "sqlml foreign/"
 OUTPUTS = ("prediction", "probabilities", "error")
 # Whole numbers from here on are not all doubles, so what a table holds may not be what the model would get.
-LARGEST_WHOLE = {TensorProto.INT64: 2.0**53, TensorProto.INT32: 2.0**31 - 1, TensorProto.BOOL: 1.0}
+LARGEST_WHOLE: dict[int, float] = {TensorProto.INT64: 2.0**53, TensorProto.INT32: 2.0**31 - 1, TensorProto.BOOL: 1.0}
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,8 @@ def normalise(foreign: Foreign, inputs: Inputs) -> Normalised:
     if taken:
         raise unsupported(f"The input column '{taken[0]}' has the name of an output.", "Rename it and export again.")
     inner = onnx.compose.add_prefix(foreign.model, INSIDE)
-    surgery, checks, columns = Surgery(), [], list(inputs.columns)
+    surgery, columns = Surgery(), list(inputs.columns)
+    checks: list[Check] = []
     for port in foreign.ports:
         _feed(surgery, checks, port, [columns.pop(0) for _ in range(port.width)])
     surgery.nodes.extend(inner.graph.node)
@@ -167,7 +167,7 @@ def _column(surgery: Surgery, checks: list[Check], element: int, column: Input) 
     """One column as the file's element type; rows that it cannot hold are marked, and given something harmless."""
     missing, odd = _reasons(element, column)
     if element == TensorProto.STRING:
-        keys = {"keys_strings": [MISSING_TEXT], "values_int64s": [1], "default_int64": 0}
+        keys: dict[str, Any] = {"keys_strings": [MISSING_TEXT], "values_int64s": [1], "default_int64": 0}
         flag = surgery.op("LabelEncoder", column.name, **keys)
         checks.append(Check(surgery.op("Cast", flag, to=TensorProto.BOOL), missing))
         return column.name
@@ -199,7 +199,7 @@ def _outputs(surgery: Surgery, foreign: Foreign) -> list[Any]:
     if keys == "keys_int64s":
         answer = surgery.op("Cast", answer, to=TensorProto.INT64)
     positions = list(range(len(foreign.classes)))
-    table = {keys: list(foreign.classes), "values_int64s": positions, "default_int64": -1}
+    table: dict[str, Any] = {keys: list(foreign.classes), "values_int64s": positions, "default_int64": -1}
     index = surgery.op("LabelEncoder", answer, **table)
     surgery.op("Reshape", index, surgery.constant([-1, 1], np.int64), output="prediction")
     outputs = [helper.make_tensor_value_info("prediction", TensorProto.INT64, ["N", 1])]

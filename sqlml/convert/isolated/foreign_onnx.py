@@ -26,10 +26,19 @@ ELEMENTS: dict[int, tuple[str, Any]] = {
 FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 # Control flow can make a row depend on its neighbours; random ones give another answer each time.
-REFUSED_OPS = frozenset(
-    "If Loop Scan SequenceMap RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli".split()
-)
-PASSING = frozenset("Cast Identity Reshape Squeeze Unsqueeze Flatten".split())
+REFUSED_OPS = {
+    "Bernoulli",
+    "If",
+    "Loop",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Scan",
+    "SequenceMap",
+}
+PASSING = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}
 OLDEST_OPSET = 9
 EXPORT_AGAIN = "Export the model again with two-dimensional inputs and an open batch dimension."
 
@@ -145,7 +154,7 @@ def _parse(content: bytes) -> Any:
         model = onnx.load_model_from_string(content)
         external = next(_external(model.graph), None)
         if external is not None:
-            raise unsupported(f"The ONNX model keeps '{external}' in an external file.", "Save it as one file.")
+            raise unsupported(f"The ONNX model keeps '{external.name}' in an external file.", "Save it as one file.")
         onnx.checker.check_model(model)
     except Refusal:
         raise
@@ -156,12 +165,24 @@ def _parse(content: bytes) -> Any:
     return model
 
 
-def _external(graph: Any) -> Iterator[str]:
+def _external(graph: Any) -> Iterator[Any]:
+    attributes = [a for node in graph.node for a in node.attribute]
     tensors = [
         *graph.initializer,
-        *(attribute.t for node in graph.node for attribute in node.attribute if attribute.HasField("t")),
+        *(a.t for a in attributes if a.HasField("t")),
+        *(t for a in attributes for t in a.tensors),
     ]
-    return (tensor.name for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data)
+    return (tensor for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data)
+
+
+def external_files(content: bytes) -> list[str]:
+    """The files beside it that the model keeps tensors in."""
+    try:
+        graph = onnx.load_model_from_string(content).graph
+    except Exception as error:  # protobuf raises several kinds
+        raise Refusal("artifact", f"The file is not a valid ONNX model: {error}") from error
+    entries = (entry for tensor in _external(graph) for entry in tensor.external_data)
+    return sorted({entry.value for entry in entries if entry.key == "location"})
 
 
 def _refuse_operators(model: Any) -> None:
@@ -263,7 +284,8 @@ def _trial(model: Any, ports: Sequence[Port]) -> tuple[dict[str, int], dict[str,
     """Element type and width of each output, by running the model on batches of two and three rows."""
     session = session_of(model.SerializeToString())
     names = [output.name for output in session.get_outputs()]
-    elements, widths = {}, {}
+    elements: dict[str, int] = {}
+    widths: dict[str, int] = {}
     for rows in (2, 3):
         fed = {port.name: _zeros(port, rows) for port in ports}
         try:

@@ -13,8 +13,8 @@ from sqlml.convert.isolated.inputs import Input, Inputs
 from sqlml.convert.isolated.refusal import Refusal
 
 # Any in this module: numpy arrays of several dtypes, pandas without types.
-INTEGERS = {"BIGINT": np.int64, "INTEGER": np.int32}
-NUMBERS = {"DOUBLE": np.float64, "FLOAT": np.float32}
+INTEGERS: dict[str, Any] = {"BIGINT": np.int64, "INTEGER": np.int32}
+NUMBERS: dict[str, Any] = {"DOUBLE": np.float64, "FLOAT": np.float32}
 
 
 def columns_of(rows: pa.Table, inputs: Inputs) -> list[Any]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from sqlml.convert.isolated.refusal import Refusal, unsupported
 
 # Any in this module: JSON and fitted estimators, whose shape is checked as it is read.
@@ -193,7 +195,7 @@ def text_features(estimator: Any) -> set[str]:
     for step in fitted_steps(estimator):
         names = feature_names(step)
         known = getattr(step, "categories_", None)
-        if known is None and getattr(getattr(step, "statistics_", None), "dtype", None) == object:
+        if known is None and getattr(getattr(step, "statistics_", None), "dtype", np.dtype(float)).kind == "O":
             known = [[value] for value in step.statistics_]
         if names is not None and known is not None:
             found.update(

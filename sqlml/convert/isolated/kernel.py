@@ -49,6 +49,7 @@ _SCOPES = 0b11  # abstract Unix sockets and signals, ABI 6
 # Landlock does not cover a file's mode, owner, times and attributes, nor sockets with a path.
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "socket": (41, 198),
+    "socketpair": (53, 199),  # a pair of datagram sockets can be connected to a path afterwards
     "io_uring_setup": (425, 425),
     "fork": (57, None),
     "vfork": (58, None),
@@ -146,7 +147,7 @@ def enter_network_namespace() -> str:
     return "network namespace"
 
 
-def drop_capabilities() -> None:
+def drop_capabilities() -> str:
     """Root without its powers; in a user namespace of our own, an ordinary process again."""
     for capability in range(64):
         try:
@@ -155,6 +156,7 @@ def drop_capabilities() -> None:
             break
     header = struct.pack("Ii", 0x20080522, 0)
     _checked(_libc().capset(header, bytes(24)), "capset")
+    return "dropped"
 
 
 def landlock_abi() -> int:

@@ -175,11 +175,25 @@ def _from_skops(file: Path, flavor: Mapping[str, Any], content: bytes, allow_pic
 
 
 def _load_onnx(root: Path, flavor: Mapping[str, Any], allow_pickle: bool) -> Artifact:
+    import onnx
+
+    from sqlml.convert.isolated.foreign_onnx import external_files
+
     file = inside(root, flavor.get("data"), "data")
     if file.is_dir():
-        raise unsupported("The ONNX model keeps its weights in external files.", "Save it as one file.")
+        raise unsupported("The ONNX model is a directory.", "Save it as one file.")
     content = _read(file, file.name)
-    return Artifact("onnx", {"file": file.name, "file sha256": _sha256(content)}, onnx=content)
+    origin = {"file": file.name, "file sha256": _sha256(content)}
+    # MLflow moves tensors of more than 1024 bytes into files beside it (save_as_external_data, its default).
+    beside = external_files(content)
+    for name in beside:
+        path = inside(file.parent, name, "external data of the ONNX model")
+        origin[f"{name} sha256"] = _sha256(_read(path, name))
+    if beside:
+        model = onnx.load_model_from_string(content)
+        onnx.load_external_data_for_model(model, str(file.parent))
+        content = bytes(model.SerializeToString())
+    return Artifact("onnx", origin, onnx=content)
 
 
 def inside(root: Path, relative: object, entry: str) -> Path:
@@ -237,7 +251,8 @@ def _output_names(signature: Mapping[str, Any] | None) -> tuple[str, ...]:
     except ValueError:
         return ()
     names = [entry.get("name") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    return tuple(names) if all(isinstance(name, str) and name for name in names) else ()
+    named = tuple(name for name in names if isinstance(name, str) and name)
+    return named if len(named) == len(names) else ()
 
 
 def _example(root: Path, about: object) -> tuple[Path, Mapping[str, Any]] | None:
