@@ -1,0 +1,6 @@
+"""Where a prediction comes from: columns through views, features, model bytes, run and training data, and back."""
+
+from sqlml.lineage.edges import record
+from sqlml.lineage.query import of_column, of_deployment, of_key
+
+__all__ = ["of_column", "of_deployment", "of_key", "record"]

@@ -1,0 +1,133 @@
+"""What a column of a query refers to, and the names by which DuckDB would find it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Ref(NamedTuple):
+    """A column of a table or view: `parts` are database, schema and name."""
+
+    parts: tuple[str, str, str]
+    column: str
+
+
+class Unknown(NamedTuple):
+    """Something that could not be followed, and why."""
+
+    why: str
+
+
+References = frozenset[Ref | Unknown]
+NOTHING: References = frozenset()
+
+
+class Output(NamedTuple):
+    """A column of a query: its name as DuckDB would give it (empty where an expression has none)."""
+
+    name: str
+    references: References
+    how: str | None = None
+    """The expression, where the value is not simply passed on."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a query or of something in FROM; `outputs` is None where not even their names are known."""
+
+    outputs: tuple[Output, ...] | None
+    why: str = ""
+
+    def renamed(self, names: Sequence[str]) -> Columns:
+        """With the first columns renamed, as `AS t(a, b)` does."""
+        if not names or self.outputs is None:
+            return self
+        if len(names) > len(self.outputs):
+            return opaque("a list of column names that is longer than the columns")
+        new = tuple(Output(name, *output[1:]) for name, output in zip(names, self.outputs, strict=False))
+        return Columns(new + self.outputs[len(names) :])
+
+    def named(self, name: str) -> References | None:
+        """What the column refers to; None if there is none of this name."""
+        if self.outputs is None:
+            return None
+        found = [output for output in self.outputs if fold(output.name) == fold(name)]
+        if len(found) > 1:
+            return unknown(f"{len(found)} columns are called {name}")
+        return found[0].references if found else None
+
+    @property
+    def all(self) -> References:
+        if self.outputs is None:
+            return unknown(self.why)
+        return union(output.references for output in self.outputs)
+
+
+def opaque(why: str) -> Columns:
+    return Columns(None, why)
+
+
+def unknown(why: str) -> References:
+    return frozenset({Unknown(why)})
+
+
+def union(many: Iterable[References]) -> References:
+    return NOTHING.union(*many)
+
+
+def fold(name: str) -> str:
+    """The name as DuckDB compares it: ASCII letters without case, every other letter as it is."""
+    return name.encode().lower().decode()
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing in FROM: found as `name`, or as `schema.name` where `path` says so."""
+
+    name: str
+    columns: Columns
+    path: tuple[str, ...] = ()
+
+
+@dataclass
+class From:
+    """All that a FROM clause makes visible, in order; `merged` are the columns that USING made one."""
+
+    sources: list[Source] = field(default_factory=list)
+    merged: dict[str, References] = field(default_factory=dict)
+
+    def source(self, name: str, schema: str | None = None) -> Source | None:
+        for source in self.sources:
+            if fold(source.name) == fold(name) and (schema is None or fold(schema) in map(fold, source.path[:-1])):
+                return source
+        return None
+
+    def column(self, name: str) -> References | None:
+        """What an unqualified column refers to; None if nothing visible has it."""
+        if fold(name) in self.merged:
+            return self.merged[fold(name)]
+        found = [r for source in self.sources if (r := source.columns.named(name)) is not None]
+        if len(found) > 1:
+            return unknown(f"more than one source has a column {name}")
+        if found:
+            return found[0]
+        closed = [source for source in self.sources if source.columns.outputs is None]
+        return unknown(closed[0].columns.why) if closed else None
+
+    def star(self) -> Columns:
+        """`*`: every column once, those of USING where they come first."""
+        outputs: list[Output] = []
+        given: set[str] = set()
+        for source in self.sources:
+            if source.columns.outputs is None:
+                return source.columns
+            for output in source.columns.outputs:
+                name = fold(output.name)
+                if name not in self.merged:
+                    outputs.append(output)
+                elif name not in given:
+                    given.add(name)
+                    outputs.append(Output(output.name, self.merged[name]))
+        return Columns(tuple(outputs))
