@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ class Traced:
     algebra: Algebra
     columns: tuple[Input, ...]
     tensors: Mapping[str, Operand | None]
+    nodes: Sequence[Any]
+    """The graph's own nodes (protobuf)."""
     refused: NotCompilable | None
     """Why some tensors are None; always None when tracing is not lenient."""
 
@@ -68,13 +70,13 @@ def trace(model: OnnxModel, *, lenient: bool = False) -> Traced:
             refused = refused or error
         tensors.update(dict.fromkeys(node.output))
         tensors[node.output[0]] = made
-    return Traced(algebra, columns, tensors, refused)
+    return Traced(algebra, columns, tensors, proto.graph.node, refused)
 
 
 def _run(algebra: Algebra, node: Any, tensors: Mapping[str, Operand | None]) -> Operand:  # Any: protobuf
     if node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
         raise NotCompilable(f"the operator {node.domain}.{node.op_type} is nobody's standard", operator=node.op_type)
-    attributes = {a.name: _attribute(a) for a in node.attribute}
+    attributes = attributes_of(node)
     if node.op_type == "Constant":
         return _constant(attributes)
     inputs: list[Operand] = []
@@ -84,6 +86,11 @@ def _run(algebra: Algebra, node: Any, tensors: Mapping[str, Operand | None]) -> 
             raise NotCompilable(f"{node.op_type} needs {name}, which has no translation", operator=node.op_type)
         inputs.append(given)
     return run(algebra, node.op_type, attributes, inputs)
+
+
+def attributes_of(node: Any) -> dict[str, Any]:  # Any: protobuf, and what it holds
+    """A node's attributes as Python values and arrays."""
+    return {attribute.name: _attribute(attribute) for attribute in node.attribute}
 
 
 def _attribute(attribute: Any) -> Any:  # Any: protobuf
