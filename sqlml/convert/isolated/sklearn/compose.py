@@ -1,0 +1,181 @@
+"""Pipeline, ColumnTransformer, FeatureUnion, feature selection and the transformers that only rearrange."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, below, refuse
+from sqlml.convert.isolated.sklearn.functions import elementwise
+from sqlml.convert.isolated.sklearn.validate import check_names, numbers, refuse_text
+from sqlml.convert.isolated.table import OBJECT, Table, beside, table_of
+
+
+def output_names(estimator: Estimator, table: Table, result: Table, step: str) -> Table:
+    """What set_output does: a DataFrame with the estimator's own output names, for the steps that select by name."""
+    config = getattr(estimator, "_sklearn_output_config", {}).get("transform", "default")
+    if config == "default":
+        return result
+    if config != "pandas":
+        raise refuse(estimator, step, f"its output is set to {config!r}.", "Use set_output(transform='default').")
+    given = [f.name for f in table.features] if table.frame else None
+    names = estimator.get_feature_names_out(given)
+    features = [replace(f, name=str(n)) for f, n in zip(result.features, names, strict=True)]
+    return replace(result.with_features(features), frame=True)
+
+
+def run(ctx: Context, estimator: Estimator, table: Table, step: str) -> Table:
+    """One transformer, with set_output taken into account."""
+    inner = ctx.unwrap(estimator, step)
+    return output_names(inner, table, ctx.transform(inner, table, step), step)
+
+
+def pipeline_head(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    for name, transformer in est.steps[:-1]:
+        if transformer is not None and transformer != "passthrough":
+            table = run(ctx, transformer, table, below(step, name))
+    return table
+
+
+def pipeline_transform(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    table = pipeline_head(ctx, est, table, step)
+    name, last = est.steps[-1]
+    return table if last is None or last == "passthrough" else run(ctx, last, table, below(step, name))
+
+
+def pipeline_predict(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    table = pipeline_head(ctx, est, table, step)
+    name, last = est.steps[-1]
+    if last is None or last == "passthrough":
+        raise refuse(est, step, "its last step is 'passthrough', so it does not predict.", "End it in a predictor.")
+    return ctx.predict(last, table, below(step, name))
+
+
+def column_transformer(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    by_name = table.frame and hasattr(est, "feature_names_in_")
+    if not by_name:
+        check_names(est, table, step)
+    parts: list[Table] = []
+    for name, transformer, columns in est.transformers_:
+        if isinstance(transformer, str) and transformer == "drop":
+            continue
+        indices = input_indices(est, table, name, step, by_name)
+        if not indices:
+            continue
+        path = below(step, name)
+        if np.isscalar(columns):
+            why = f"it selects the single column {columns!r} as one dimension, as text vectorizers need."
+            raise refuse(transformer, path, why, "Select it as a list of one column.")
+        part = table.select(indices)
+        if not (isinstance(transformer, str) and transformer == "passthrough"):
+            part = run(ctx, transformer, part, path)
+        weight = (est.transformer_weights or {}).get(name)
+        parts.append(part if weight is None else weighted(ctx, est, part, float(weight), path))
+    return stacked(ctx, est, parts, step, sparse=bool(est.sparse_output_))
+
+
+def input_indices(est: Estimator, table: Table, name: str, step: str, by_name: bool) -> list[int]:
+    """The positions in this table of what was selected at fit, by name where both know names."""
+    fitted = [int(i) for i in est._transformer_to_input_indices[name]]
+    if not by_name:
+        return fitted
+    names = [f.name for f in table.features]
+    wanted = [est.feature_names_in_[i] for i in fitted]
+    absent = [w for w in wanted if w not in names]
+    if absent:
+        why = f"it needs the columns {', '.join(map(str, absent))}, which the signature does not have."
+        raise refuse(est, step, why, "Log the model with a signature that has all its training columns.")
+    return [names.index(w) for w in wanted]
+
+
+def weighted(ctx: Context, est: Estimator, part: Table, weight: float, step: str) -> Table:
+    refuse_text(est, part, step)
+    part = part.as_array()
+    if part.array_dtype != np.float64:
+        raise refuse(
+            est, step, f"it weights {part.array_dtype} data.", "Weight float64 output only, or scale it in a step."
+        )
+    tensor = ctx.graph.op("Mul", ctx.graph.tensor(part), ctx.graph.double(weight))
+    features = []
+    for f in part.features:
+        low, high = sorted((f.low * weight, f.high * weight)) if weight else (-np.inf, np.inf)
+        features.append(replace(f, low=low, high=high, nan=f.nan or (weight == 0 and f.infinite)))
+    return table_of(tensor, features, sparse=part.sparse)
+
+
+def stacked(ctx: Context, est: Estimator, parts: Sequence[Table], step: str, *, sparse: bool) -> Table:
+    """np.hstack, scipy.sparse.hstack or pandas.concat of the parts, whichever the original does."""
+    config = getattr(est, "_sklearn_output_config", {}).get("transform", "default")
+    parts = [p for p in parts if len(p)]
+    if sparse:
+        for part in parts:
+            refuse_text(est, part, step)
+    if config == "pandas" and all(p.frame for p in parts) and not sparse:
+        return beside(parts, frame=True)
+    arrays = [p.as_array() for p in parts]
+    joined = beside(arrays, sparse=sparse)
+    dtypes = {f.dtype for f in joined.features}
+    if sparse:
+        dtypes = {np.dtype(np.float64) if d == OBJECT else d for d in dtypes}
+    dtype = OBJECT if OBJECT in dtypes else np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
+    return joined.with_features([replace(f, dtype=dtype, name=None) for f in joined.features])
+
+
+def feature_union(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    parts = []
+    for name, transformer in est.transformer_list:
+        if isinstance(transformer, str) and transformer == "drop":
+            continue
+        path = below(step, name)
+        passes = isinstance(transformer, str) and transformer == "passthrough"
+        part = table if passes else run(ctx, transformer, table, path)
+        weight = (est.transformer_weights or {}).get(name)
+        parts.append(part if weight is None else weighted(ctx, est, part, float(weight), path))
+    return stacked(ctx, est, parts, step, sparse=any(p.sparse for p in parts))
+
+
+def feature_selector(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    """VarianceThreshold, SelectKBest and their kin: a mask over the columns, after the checks of SelectorMixin."""
+    keep = np.flatnonzero(est.get_support())
+    if not table.frame or any(f.text for f in table.features) or table.array_dtype == OBJECT:
+        table = table.as_array()
+    nan = est.__sklearn_tags__().input_tags.allow_nan
+    who = type(est).__name__
+    # SelectorMixin.transform validates with dtype=None: text passes, and NaN in it raises unless allowed.
+    if any(f.text for f in table.features):
+        refuse_text(est, table, step)
+    frame_features = table.features
+    checked = numbers(
+        ctx.graph, est, table, step, finite="allow-nan" if nan else "all", float32=True, keep=True, who=who
+    )
+    dtype = table.array_dtype if not table.frame else None
+    features = [
+        replace(f, dtype=dtype if dtype is not None else checked.array_dtype, name=None)
+        for f, _ in zip(checked.features, frame_features, strict=True)
+    ]
+    return checked.with_features(features).select([int(i) for i in keep])
+
+
+def function_transformer(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    """Only functions known by identity: none at all, or an elementwise one of numpy's."""
+    if est.func is None:
+        if est.validate:
+            table = numbers(ctx.graph, est, table, step, float32=True, keep=True)
+        return table
+    if est.kw_args:
+        raise refuse(est, step, f"it passes arguments ({', '.join(est.kw_args)}) to its function.")
+    if est.validate:
+        table = numbers(ctx.graph, est, table, step, float32=True, keep=True)
+    return elementwise(ctx, est, est.func, table, step)
+
+
+def unwrap_search(est: Estimator) -> Any:
+    """GridSearchCV and its kin answer with the refitted best estimator."""
+    return est.best_estimator_
+
+
+def unwrap_frozen(est: Estimator) -> Any:
+    return est.estimator

@@ -1,0 +1,217 @@
+"""Trees and their ensembles as TreeEnsemble (ai.onnx.ml 5) with double tensors.
+
+Read in scikit-learn 1.9.1: tree/_tree.pyx, tree/_classes.py, ensemble/_forest.py, _gb.py, _gradient_boosting.pyx.
+All of them store X as float32 and compare it, as a double, with a double threshold by <=.
+A leaf of TreeEnsemble adds to one target, so a tree with K outputs stands there K times, in tree order: each output
+is then summed in the original's own order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from onnx import numpy_helper
+
+from sqlml.convert.isolated.graph import Array, Graph
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, refuse
+from sqlml.convert.isolated.sklearn.linear import above, class_labels, expit, two_columns
+from sqlml.convert.isolated.sklearn.validate import numbers
+from sqlml.convert.isolated.table import Table
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One tree that adds to one target. Arrays by node, the root at 0; a leaf has left < 0."""
+
+    feature: Array
+    threshold: Array
+    left: Array
+    right: Array
+    missing_left: Array
+    value: Array
+    target: int = 0
+
+
+def leaf(value: float, target: int = 0) -> Tree:
+    """A constant as a tree of one leaf: what a sum starts from."""
+    zero, none = np.zeros(1, dtype=np.int64), np.full(1, -1, dtype=np.int64)
+    return Tree(zero, np.zeros(1), none, none, zero, np.array([value], dtype=np.float64), target)
+
+
+def fitted_tree(tree: Any, value: Array, target: int = 0) -> Tree:
+    """A fitted sklearn.tree._tree.Tree with these values for its nodes."""
+    missing = np.asarray(tree.missing_go_to_left, dtype=np.int64)
+    return Tree(tree.feature, tree.threshold, tree.children_left, tree.children_right, missing, value, target)
+
+
+def tree_ensemble(graph: Graph, tensor: str, trees: Sequence[Tree], targets: int) -> str:
+    """The sums [N, targets], tree after tree from 0."""
+    roots: list[int] = []
+    parts: dict[str, list[Array]] = {k: [] for k in ("f", "s", "t", "tl", "e", "el", "m", "lt", "lw")}
+    nodes = leaves = 0
+    for tree in trees:
+        is_leaf = tree.left < 0
+        if is_leaf[0]:
+            # One leaf: a node both of whose ways lead to it.
+            inner, place = np.array([0]), np.array([leaves])
+            true = false = np.array([0])
+            node_of = np.array([nodes])
+        else:
+            inner = np.flatnonzero(~is_leaf)
+            node_of = np.cumsum(~is_leaf) - 1 + nodes
+            place = np.cumsum(is_leaf) - 1 + leaves
+            true, false = tree.left[inner], tree.right[inner]
+        roots.append(nodes)
+        parts["f"].append(np.maximum(tree.feature[inner], 0))
+        parts["s"].append(tree.threshold[inner])
+        parts["m"].append(tree.missing_left[inner])
+        parts["t"].append(np.where(is_leaf[true], place[true], node_of[true]))
+        parts["tl"].append(is_leaf[true])
+        parts["e"].append(np.where(is_leaf[false], place[false], node_of[false]))
+        parts["el"].append(is_leaf[false])
+        weights = tree.value[is_leaf]
+        parts["lw"].append(weights)
+        parts["lt"].append(np.full(len(weights), tree.target))
+        nodes += len(inner)
+        leaves += len(weights)
+    whole = {k: np.concatenate(v) for k, v in parts.items()}
+    ints = {k: v.astype(np.int64).tolist() for k, v in whole.items() if k not in ("s", "lw")}
+    return graph.op(
+        "TreeEnsemble",
+        tensor,
+        domain="ai.onnx.ml",
+        aggregate_function=1,
+        post_transform=0,
+        n_targets=targets,
+        tree_roots=roots,
+        nodes_featureids=ints["f"],
+        nodes_splits=numpy_helper.from_array(np.asarray(whole["s"], dtype=np.float64)),
+        nodes_modes=numpy_helper.from_array(np.zeros(nodes, dtype=np.uint8)),
+        nodes_truenodeids=ints["t"],
+        nodes_trueleafs=ints["tl"],
+        nodes_falsenodeids=ints["e"],
+        nodes_falseleafs=ints["el"],
+        nodes_missing_value_tracks_true=ints["m"],
+        leaf_targetids=ints["lt"],
+        leaf_weights=numpy_helper.from_array(np.asarray(whole["lw"], dtype=np.float64)),
+    )
+
+
+def as_float32(ctx: Context, est: Estimator, table: Table, step: str, *, nan: bool) -> str:
+    """The input as the float32 that the trees compare, held in doubles."""
+    who = type(est).__name__
+    table = numbers(ctx.graph, est, table, step, finite="none", float32=True)
+    if not nan:
+        table = ctx.graph.refuse_missing(table, who)
+    table = ctx.graph.refuse_beyond_float32(table, who)
+    return ctx.graph.round32(ctx.graph.tensor(table))
+
+
+def takes_nan(tree: Estimator, table: Table) -> bool:
+    """DecisionTree's own rule, which the forests ask of their first tree."""
+    like = scipy.sparse.csr_matrix((1, 1)) if table.sparse else np.zeros((1, 1))
+    return bool(tree._support_missing_values(like))
+
+
+def single_output(est: Estimator, step: str) -> None:
+    if getattr(est, "n_outputs_", 1) != 1:
+        raise refuse(est, step, "it predicts several outputs at once.", "Register one model per output.")
+
+
+def class_values(tree: Any, index: int) -> Array:
+    return np.asarray(tree.value[:, 0, index], dtype=np.float64)
+
+
+def decision_tree_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    single_output(est, step)
+    labels = class_labels(est, step)
+    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est, table))
+    return voted(ctx, [est], tensor, labels, divide=False)
+
+
+def forest_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    single_output(est, step)
+    labels = class_labels(est, step)
+    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est.estimators_[0], table))
+    return voted(ctx, est.estimators_, tensor, labels, divide=True)
+
+
+def voted(
+    ctx: Context, members: Sequence[Estimator], tensor: str, labels: tuple[Any, ...], *, divide: bool
+) -> Prediction:
+    """The mean of the trees' class fractions, and the first largest of them."""
+    graph, count = ctx.graph, len(members)
+    fitted = [m.tree_ for m in members]
+    if len(labels) == 2 and all(complementary(t) for t in fitted):
+        ones = tree_ensemble(graph, tensor, [fitted_tree(t, class_values(t, 1)) for t in fitted], 1)
+        sums = graph.join([graph.op("Sub", graph.double([float(count)]), ones), ones])
+    else:
+        trees = [fitted_tree(t, class_values(t, k), k) for t in fitted for k in range(len(labels))]
+        sums = tree_ensemble(graph, tensor, trees, len(labels))
+    means = graph.op("Div", sums, graph.double([float(count)])) if divide else sums
+    return Prediction("classifier", graph.argmax(means), labels, means)
+
+
+def complementary(tree: Any) -> bool:
+    """Are all leaf fractions multiples of 2^-20 that sum to 1? Then sums of one class give the other's exactly."""
+    values = tree.value[tree.children_left < 0, 0, :]
+    scaled = values * 2.0**20
+    return bool((scaled == np.floor(scaled)).all() and (values.sum(axis=1) == 1).all())
+
+
+def decision_tree_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    single_output(est, step)
+    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est, table))
+    return Prediction("regressor", tree_ensemble(ctx.graph, tensor, [regression_tree(est.tree_)], 1))
+
+
+def regression_tree(tree: Any, scale: float = 1.0, target: int = 0) -> Tree:
+    return fitted_tree(tree, scale * np.asarray(tree.value[:, 0, 0], dtype=np.float64), target)
+
+
+def forest_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    single_output(est, step)
+    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est.estimators_[0], table))
+    total = tree_ensemble(ctx.graph, tensor, [regression_tree(e.tree_) for e in est.estimators_], 1)
+    return Prediction("regressor", ctx.graph.op("Div", total, ctx.graph.double([float(len(est.estimators_))])))
+
+
+def boosted(ctx: Context, est: Estimator, table: Table, step: str) -> tuple[str, int]:
+    """The raw scores of gradient boosting: the constant it starts from, then learning_rate * leaf, stage by stage."""
+    own_init = est.init is None or (isinstance(est.init, str) and est.init == "zero")
+    if not own_init and type(est.init_).__name__ not in ("DummyClassifier", "DummyRegressor"):
+        why = f"it starts from an init estimator of its own ({type(est.init_).__name__})."
+        raise refuse(est, step, why, "Train with init=None or init='zero'.")
+    tensor = as_float32(ctx, est, table, step, nan=False)
+    # The starting value does not depend on X, for the default init is a Dummy: the original itself computes it.
+    start = np.asarray(est._raw_predict_init(np.zeros((1, est.n_features_in_), dtype=np.float32)))[0]
+    width = len(start)
+    trees = [leaf(float(value), k) for k, value in enumerate(start)]
+    trees += [
+        regression_tree(est.estimators_[i, k].tree_, est.learning_rate, k)
+        for i in range(est.estimators_.shape[0])
+        for k in range(width)
+    ]
+    return tree_ensemble(ctx.graph, tensor, trees, width), width
+
+
+def gradient_boosting_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    graph = ctx.graph
+    labels = class_labels(est, step)
+    raw, width = boosted(ctx, est, table, step)
+    if width == 1:
+        # Here the original says >= 0, unlike its siblings. Exponential loss: HalfLogitLink.
+        doubled = graph.op("Mul", raw, graph.double([2.0])) if est.loss == "exponential" else raw
+        return Prediction(
+            "classifier", above(graph, raw, inclusive=True), labels, two_columns(graph, expit(graph, doubled)), raw
+        )
+    return Prediction("classifier", graph.argmax(raw), labels, graph.op("Softmax", raw, axis=1), raw)
+
+
+def gradient_boosting_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    raw, _ = boosted(ctx, est, table, step)
+    return Prediction("regressor", raw)
