@@ -23,18 +23,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 
-def record(
-    connection: Connection,
-    version: Version,
-    relation: Relation | None,
-    run: Mapping[str, Any] | None = None,  # Any: JSON
-) -> None:
-    """Write the version's edges; part of the transaction that stages it, after its row is in sqlml.versions.
-
-    `run` is what sqlml.versions keeps as JSON in its column run (run_id, name, experiment, datasets ...), which is
-    also the default.
-    """
-    found = edges(connection, version, relation, run)
+def record(connection: Connection, version: Version, relation: Relation | None) -> None:
+    """Write the version's edges; part of the transaction that stages it, after its row is in sqlml.versions."""
+    found = edges(connection, version, relation)
     columns = [
         list(column)
         for column in zip(*((e.from_kind, e.from_name, e.to_kind, e.to_name, e.how) for e in found), strict=True)
@@ -46,15 +37,10 @@ def record(
     )
 
 
-def edges(
-    connection: Connection,
-    version: Version,
-    relation: Relation | None,
-    run: Mapping[str, Any] | None = None,  # Any: JSON
-) -> tuple[Edge, ...]:
-    if run is None:
-        run = json.loads(version.run) if version.run else {}
-    sources = () if relation is None else _column_edges(connection, version, relation)
+def edges(connection: Connection, version: Version, relation: Relation | None) -> tuple[Edge, ...]:
+    """Every edge of the version; `relation` is its source, None where it has none."""
+    run = json.loads(version.run) if version.run else {}
+    sources = [] if relation is None else _column_edges(connection, version, relation)
     return (*_model_edges(version, run), *sources, *_output_edges(version))
 
 

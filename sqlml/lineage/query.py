@@ -305,7 +305,8 @@ def of_key(connection: Connection, name: str, key: Sequence[object]) -> KeyLinea
 def _predictions(connection: Connection, version: Version, key: Sequence[object]) -> list[Prediction]:
     if len(key) != len(version.key_columns):
         raise UsageError(
-            f"The key of {version.deployment} is {', '.join(version.key_columns)}: {len(version.key_columns)} values, not {len(key)}.",
+            f"The key of {version.deployment} has {len(version.key_columns)} columns"
+            f" ({', '.join(version.key_columns)}), and {len(key)} values were given.",
             hint="Repeat --key, once per column.",
         )
     if not _has_table(connection, version):
@@ -332,8 +333,8 @@ def _has_table(connection: Connection, version: Version) -> bool:
     found = connection.execute(
         "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
         [version.deployment, version.prediction_table],
-    ).fetchone()
-    return found is not None
+    ).fetchall()
+    return bool(found)
 
 
 def _prediction(connection: Connection, version: Version, row: dict[str, Any]) -> Prediction:
