@@ -226,7 +226,7 @@ def test_key_values_are_data(connection: duckdb.DuckDBPyConnection, key: list[st
 
 
 def test_of_key_wants_every_key_column(connection: duckdb.DuckDBPyConnection) -> None:
-    with pytest.raises(UsageError, match="1 columns .customer_id., and 2 values"):
+    with pytest.raises(UsageError, match="and 2 values were given"):
         lineage.of_key(connection, "churn", ["1", "2"])
 
 
