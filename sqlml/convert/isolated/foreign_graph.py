@@ -10,8 +10,8 @@ import numpy as np
 import onnx.compose
 from onnx import TensorProto, helper, numpy_helper
 
-from sqlml.convert.isolated.foreign_onnx import FLOATS, Foreign, Port, opsets
-from sqlml.convert.isolated.graph import MISSING_TEXT
+from sqlml.convert.isolated.foreign_onnx import FLOATS, OLDEST_OPSET, Foreign, Port, opsets
+from sqlml.convert.isolated.graph import MISSING_TEXT, NO_ERROR
 from sqlml.convert.isolated.inputs import Input, Inputs
 from sqlml.convert.isolated.refusal import unsupported
 
@@ -36,18 +36,13 @@ class Normalised:
     missing_as: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Check:
-    """A reason why a row has no prediction, and the tensor that is true in such rows."""
-
-    bad: str
-    reason: str
-
-
 class Surgery:
-    """The nodes and constants put around the foreign graph."""
+    """The nodes and constants put around the foreign graph, and the reasons why a row has no prediction."""
 
-    def __init__(self) -> None:
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
+        self.reasons: list[str] = []
+        self.candidates: list[str] = []
         self.nodes: list[Any] = []  # Any: protobuf messages without types
         self.constants: list[Any] = []
         self.count = 0
@@ -58,6 +53,16 @@ class Surgery:
         domain = "ai.onnx.ml" if kind == "LabelEncoder" else ""
         self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
         return output
+
+    def join(self, columns: Sequence[str]) -> str:
+        return columns[0] if len(columns) == 1 else self.op("Concat", *columns, axis=1)
+
+    def check(self, bad: str, reasons: Sequence[str]) -> None:
+        """Rows where column i of `bad` is true have no prediction, because of reasons[i]."""
+        first = len(self.reasons) + 1
+        self.reasons.extend(reasons)
+        codes = self.constant([list(range(first, first + len(reasons)))], np.int64)
+        self.candidates.append(self.op("Where", bad, codes, self.constant([[NO_ERROR]], np.int64)))
 
     def constant(self, values: Any, dtype: Any) -> str:  # Any: whatever numpy takes
         self.count += 1
@@ -72,13 +77,14 @@ def normalise(foreign: Foreign, inputs: Inputs) -> Normalised:
     if taken:
         raise unsupported(f"The input column '{taken[0]}' has the name of an output.", "Rename it and export again.")
     inner = onnx.compose.add_prefix(foreign.model, INSIDE)
-    surgery, columns = Surgery(), list(inputs.columns)
-    checks: list[Check] = []
+    versions = {"": OLDEST_OPSET, **opsets(foreign.model)}
+    versions["ai.onnx.ml"] = max(2, versions.get("ai.onnx.ml", 2))
+    surgery, columns = Surgery(versions[""]), list(inputs.columns)
     for port in foreign.ports:
-        _feed(surgery, checks, port, [columns.pop(0) for _ in range(port.width)])
+        _feed(surgery, port, [columns.pop(0) for _ in range(port.width)], inputs.origin)
     surgery.nodes.extend(inner.graph.node)
     outputs = _outputs(surgery, foreign)
-    _error(surgery, checks, inputs.columns[0])
+    _error(surgery, inputs.columns[0])
     outputs.append(helper.make_tensor_value_info("error", TensorProto.INT64, ["N", 1]))
     graph = helper.make_graph(
         surgery.nodes,
@@ -91,8 +97,6 @@ def normalise(foreign: Foreign, inputs: Inputs) -> Normalised:
         [*surgery.constants, *inner.graph.initializer],
         sparse_initializer=list(inner.graph.sparse_initializer),
     )
-    versions = {"": 9, **opsets(foreign.model)}
-    versions["ai.onnx.ml"] = max(2, versions.get("ai.onnx.ml", 2))
     imports = [helper.make_opsetid(domain, version) for domain, version in versions.items()]
     model = helper.make_model(
         graph, opset_imports=imports, ir_version=max(foreign.model.ir_version, 7), producer_name="sqlml"
@@ -104,7 +108,7 @@ def normalise(foreign: Foreign, inputs: Inputs) -> Normalised:
         classes=foreign.classes,
         probabilities=foreign.kind == "classifier" and foreign.scores is not None,
         targets=foreign.targets,
-        reasons=tuple(check.reason for check in checks),
+        reasons=tuple(surgery.reasons),
         precision=foreign.precision,
         nulls=tuple("missing" if optional else "refused" for optional in allowed),
         missing_as={column.name: "nan" for column in inputs.columns if column.is_text},
@@ -116,7 +120,7 @@ def refusals(foreign: Foreign, inputs: Inputs, values: Sequence[Any]) -> list[st
     said: list[str | None] = [None] * (len(values[0]) if values else 0)
     columns = zip(_elements(foreign.ports), inputs.columns, values, strict=True)
     for element, column, array in reversed(list(columns)):
-        for bad, reason in reversed(_rules(element, column, array)):
+        for bad, reason in reversed(_rules(element, column, array, inputs.origin)):
             for row in np.flatnonzero(bad):
                 said[row] = reason
     return said
@@ -132,16 +136,21 @@ def _optional(ports: Sequence[Port], columns: Sequence[Input]) -> list[bool]:
     ]
 
 
-def _reasons(element: int, column: Input) -> tuple[str, str]:
-    why = "its signature requires it" if element in FLOATS else "the ONNX model has no missing value for it"
+def _reasons(element: int, column: Input, origin: str) -> tuple[str, str]:
+    """What is said of a missing value, and of one that the element type cannot hold."""
+    why = (
+        "the model's signature requires it" if origin == "mlflow" else "the ONNX model has no signature that allows it"
+    )
+    if element not in FLOATS:
+        why = "the ONNX model has no missing value for it"
     missing = f"{column.name} is NULL, and {why}"
     if element == TensorProto.BOOL:
         return missing, f"{column.name} is neither true nor false"
     return missing, f"{column.name} is not a whole number that the ONNX model can take"
 
 
-def _rules(element: int, column: Input, values: Any) -> list[tuple[Any, str]]:
-    missing, odd = _reasons(element, column)
+def _rules(element: int, column: Input, values: Any, origin: str) -> list[tuple[Any, str]]:
+    missing, odd = _reasons(element, column, origin)
     if element == TensorProto.STRING:
         return [(np.array([value is None for value in values], dtype=bool), missing)]
     found = [] if element in FLOATS and not column.required else [(np.isnan(values), missing)]
@@ -153,9 +162,13 @@ def _rules(element: int, column: Input, values: Any) -> list[tuple[Any, str]]:
     return found
 
 
-def _feed(surgery: Surgery, checks: list[Check], port: Port, columns: Sequence[Input]) -> None:
-    parts = [_column(surgery, checks, port.element, column) for column in columns]
-    whole = surgery.op("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+def _feed(surgery: Surgery, port: Port, columns: Sequence[Input], origin: str) -> None:
+    """The input tensor of the file from the columns; rows that it cannot hold are marked, and given something harmless."""
+    if port.element in FLOATS:
+        whole = _floats(surgery, port, columns, origin)
+    else:
+        make = _text if port.element == TensorProto.STRING else _whole
+        whole = surgery.join([make(surgery, port.element, column, origin) for column in columns])
     name = INSIDE + port.name
     if port.rank == 1:
         surgery.op("Reshape", whole, surgery.constant([-1], np.int64), output=name)
@@ -163,30 +176,36 @@ def _feed(surgery: Surgery, checks: list[Check], port: Port, columns: Sequence[I
         surgery.op("Identity", whole, output=name)
 
 
-def _column(surgery: Surgery, checks: list[Check], element: int, column: Input) -> str:
-    """One column as the file's element type; rows that it cannot hold are marked, and given something harmless."""
-    missing, odd = _reasons(element, column)
-    if element == TensorProto.STRING:
-        keys: dict[str, Any] = {"keys_strings": [MISSING_TEXT], "values_int64s": [1], "default_int64": 0}
-        flag = surgery.op("LabelEncoder", column.name, **keys)
-        checks.append(Check(surgery.op("Cast", flag, to=TensorProto.BOOL), missing))
-        return column.name
-    if element in FLOATS:
-        if column.required:
-            checks.append(Check(surgery.op("IsNaN", column.name), missing))
-        return surgery.op("Cast", column.name, to=element) if element == TensorProto.FLOAT else column.name
+def _floats(surgery: Surgery, port: Port, columns: Sequence[Input], origin: str) -> str:
+    required = [column for column in columns if column.required]
+    if required:
+        missing = surgery.op("IsNaN", surgery.join([column.name for column in required]))
+        surgery.check(missing, [_reasons(port.element, column, origin)[0] for column in required])
+    whole = surgery.join([column.name for column in columns])
+    return surgery.op("Cast", whole, to=port.element) if port.element == TensorProto.FLOAT else whole
+
+
+def _text(surgery: Surgery, element: int, column: Input, origin: str) -> str:
+    keys: dict[str, Any] = {"keys_strings": [MISSING_TEXT], "values_int64s": [1], "default_int64": 0}
+    missing = surgery.op("Cast", surgery.op("LabelEncoder", column.name, **keys), to=TensorProto.BOOL)
+    surgery.check(missing, [_reasons(element, column, origin)[0]])
+    return column.name
+
+
+def _whole(surgery: Surgery, element: int, column: Input, origin: str) -> str:
+    """An integer or boolean column; only with what every opset from 9 on knows (Equal of doubles is younger)."""
     zero = surgery.constant([[0.0]], np.float64)
-    none = surgery.op("IsNaN", column.name)
-    # Only what every opset from 9 on knows: Equal and GreaterOrEqual of doubles are younger.
+    largest = surgery.constant([[LARGEST_WHOLE[element]]], np.float64)
+    missing = surgery.op("IsNaN", column.name)
     rest = surgery.op("Abs", surgery.op("Sub", column.name, surgery.op("Floor", column.name)))
-    high = surgery.op(
-        "Greater", surgery.op("Abs", column.name), surgery.constant([[LARGEST_WHOLE[element]]], np.float64)
+    odd = surgery.op(
+        "Or", surgery.op("Greater", rest, zero), surgery.op("Greater", surgery.op("Abs", column.name), largest)
     )
-    bad = surgery.op("Or", surgery.op("Greater", rest, zero), high)
     if element == TensorProto.BOOL:
-        bad = surgery.op("Or", bad, surgery.op("Less", column.name, zero))
-    checks += [Check(none, missing), Check(bad, odd)]
-    harmless = surgery.op("Where", surgery.op("Or", none, bad), zero, column.name)
+        odd = surgery.op("Or", odd, surgery.op("Less", column.name, zero))
+    for bad, reason in zip((missing, odd), _reasons(element, column, origin), strict=True):
+        surgery.check(bad, [reason])
+    harmless = surgery.op("Where", surgery.op("Or", missing, odd), zero, column.name)
     return surgery.op("Cast", harmless, to=element)
 
 
@@ -214,13 +233,16 @@ def _matrix(surgery: Surgery, tensor: str, width: int, output: str) -> None:
     surgery.op("Reshape", double, surgery.constant([-1, width], np.int64), output=output)
 
 
-def _error(surgery: Surgery, checks: Sequence[Check], column: Input) -> None:
-    """The number of the first check that is true, 0 where none is."""
-    if column.is_text:
-        rows = surgery.op("LabelEncoder", column.name, keys_strings=[MISSING_TEXT], values_int64s=[0], default_int64=0)
-    else:
+def _error(surgery: Surgery, column: Input) -> None:
+    """The number of the first reason that holds, 0 where none does."""
+    if not surgery.candidates:  # then every column is a number that may be missing; any of them gives the rows
         rows = surgery.op("Cast", surgery.op("IsNaN", column.name), to=TensorProto.INT64)
-    error = surgery.op("Mul", rows, surgery.constant([[0]], np.int64))
-    for number in range(len(checks), 0, -1):
-        error = surgery.op("Where", checks[number - 1].bad, surgery.constant([[number]], np.int64), error)
-    surgery.op("Identity", error, output="error")
+        surgery.op("Mul", rows, surgery.constant([[0]], np.int64), output="error")
+        return
+    every = surgery.join(surgery.candidates)
+    if surgery.opset >= 18:
+        first = surgery.op("ReduceMin", every, surgery.constant([1], np.int64), keepdims=1)
+    else:
+        first = surgery.op("ReduceMin", every, axes=[1], keepdims=1)
+    none = surgery.op("Equal", first, surgery.constant([[NO_ERROR]], np.int64))
+    surgery.op("Where", none, surgery.constant([[0]], np.int64), first, output="error")

@@ -74,6 +74,7 @@ def read(content: bytes) -> Foreign:
     model = _parse(content)
     graph = model.graph
     _refuse_operators(model)
+    session_of(content)  # the reference will be this very file
     constants = {tensor.name for tensor in (*graph.initializer,)} | {s.values.name for s in graph.sparse_initializer}
     ports = tuple(_port(value) for value in graph.input if value.name not in constants)
     if not ports:
