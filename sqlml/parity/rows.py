@@ -287,10 +287,8 @@ def _pool(column: Column, probes: Sequence[float | str]) -> list[_Hostile]:
     found = [
         _Hostile(_extreme_kind(v), f"{what} in {column.name}", _in_type(column, v)) for what, v in EXTREMES.items()
     ]
-    for threshold in numbers:
-        for what, value in _around(threshold):
-            origin = f"{what} threshold {threshold!r} of {column.name}"
-            found.append(_Hostile("threshold", origin, _in_type(column, value)))
+    for value, what in _named(numbers).items():
+        found.append(_Hostile("threshold", f"{what} of {column.name}", _in_type(column, value)))
     return found
 
 
@@ -300,30 +298,21 @@ def _extreme_kind(value: float) -> str:
     return "infinity" if math.isinf(value) else "extreme"
 
 
-def _around(threshold: float) -> list[tuple[str, float]]:
-    """Values beside a threshold: in doubles, and where rounding to float32 changes sides."""
-    values = [
-        ("at", threshold),
-        ("1 ulp above", math.nextafter(threshold, math.inf)),
-        ("1 ulp below", math.nextafter(threshold, -math.inf)),
-    ]
-    if abs(threshold) < FLOAT32_MAX:
-        near = _float32(threshold)
-        for what, other in (("above", _next_float32(near, up=True)), ("below", _next_float32(near, up=False))):
-            half = near + (other - near) / 2
-            values += [
-                (f"half a float32 ulp {what}", half),
-                (f"just short of half a float32 ulp {what}", math.nextafter(half, near)),
-                (f"just past half a float32 ulp {what}", math.nextafter(half, other)),
-            ]
-    return values
+def _named(numbers: Sequence[float]) -> dict[float, str]:
+    """Each value with what it is to the thresholds; their neighbours one ulp away are added where they lack.
 
-
-def _next_float32(value: float, *, up: bool) -> float:
-    bits = struct.unpack("i", struct.pack("f", value))[0]
-    if value == 0.0:
-        return 1.401298464324817e-45 if up else -1.401298464324817e-45
-    return float(struct.unpack("f", struct.pack("i", bits + (1 if (value > 0) == up else -1)))[0])
+    A compiler's probes hold both neighbours of each threshold already, and float32 numbers near it.
+    """
+    given = set(numbers)
+    thresholds = [n for n in numbers if {math.nextafter(n, math.inf), math.nextafter(n, -math.inf)} <= given]
+    named: dict[float, str] = {}
+    for threshold in thresholds or numbers:
+        named[threshold] = f"at threshold {threshold!r}"
+        named.setdefault(math.nextafter(threshold, math.inf), f"1 ulp above threshold {threshold!r}")
+        named.setdefault(math.nextafter(threshold, -math.inf), f"1 ulp below threshold {threshold!r}")
+    for number in numbers:
+        named.setdefault(number, f"{number!r}, beside a threshold")
+    return named
 
 
 def _integer_pool(column: Column, thresholds: Sequence[float]) -> list[_Hostile]:
@@ -390,10 +379,13 @@ def _one_at_a_time(
     ]
 
 
-def _evenly(found: Sequence[tuple[int, _Hostile]], budget: int) -> list[tuple[int, _Hostile]]:
+def _evenly(found: Sequence[tuple[int, _Hostile]], budget: int, run: int = 3) -> list[tuple[int, _Hostile]]:
+    """At most `budget` of them, in runs: a threshold and its two neighbours stay together."""
     if len(found) <= budget:
         return list(found)
-    return [found[i * len(found) // budget] for i in range(budget)]
+    count, kept = -(-len(found) // run), budget // run
+    starts = [k * count // kept * run for k in range(kept)]
+    return [one for start in starts for one in found[start : start + run]]
 
 
 def _mixed(

@@ -1,0 +1,185 @@
+"""The parity gate: ask the original before the transaction, and the deployed functions inside of it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlml.convert import OnnxModel, Reference
+from sqlml.parity.asking import Batch, Functions, ask_functions, batches, forget
+from sqlml.parity.comparison import MEANINGS, Answers, Expected, Slack, Verdict, expected_answers, judge, plain
+from sqlml.parity.evidence import Evidence, Json
+from sqlml.parity.rounding import rounding
+from sqlml.parity.rows import HostileRows, hostile_rows
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection as Connection
+    from numpy.typing import NDArray
+
+EXAMPLES_SHOWN = 5
+ASIDE = (Verdict.NEAR_TIE, Verdict.OVERFLOW, Verdict.UNSTABLE, Verdict.POLICY)
+LIBRARIES = ("duckdb", "numpy", "onnx", "onnxruntime", "pyarrow", "sqlglot")
+
+
+class Original(Protocol):
+    """What the gate needs of a worker (`sqlml.convert.open_worker`)."""
+
+    def reference(self, rows: pa.Table) -> Reference: ...
+
+    def input_example(self) -> pa.Table | None: ...
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Rows, and what the original says of them."""
+
+    model: OnnxModel
+    rows: HostileRows
+    reference: Reference
+    seconds: float
+
+
+def ask(original: Original, model: OnnxModel, sample: pa.Table | None = None, *, seed: int = 0) -> Questions:
+    """Make the rows (see `hostile_rows`) and get the original's answers; slow, and needs no database."""
+    from sqlml.compile import probes
+
+    started = time.perf_counter()
+    rows = hostile_rows(model.signature, probes(model), sample, original.input_example(), seed=seed)
+    reference = original.reference(rows.features)
+    return Questions(model, rows, reference, time.perf_counter() - started)
+
+
+def check(
+    connection: Connection,
+    questions: Questions,
+    functions: Functions,
+    *,
+    threshold: float | None = None,
+    seed: int = 0,
+) -> Evidence:
+    """Compare the functions with the original; whoever calls decides what follows from the evidence.
+
+    Uses temporary tables of the connection, and works inside its transaction.
+
+    Args:
+        connection: Where the functions are.
+        questions: What `ask` found.
+        functions: The macros to call.
+        threshold: The deployment's own, where `predict` does not follow the model's rule.
+        seed: Which rows go into the small batches and how rows are shuffled.
+    """
+    import numpy as np
+
+    started = time.perf_counter()
+    model, rows = questions.model, questions.rows
+    expected = expected_answers(model, rows, questions.reference, threshold)
+    worst = np.full(len(rows), Verdict.AGREES, dtype=np.int64)
+    largest = np.zeros(len(rows))
+    examples: dict[int, Json] = {}
+    done: Counter[tuple[str, int]] = Counter()
+    slack: Slack | None = None
+    try:
+        for batch in batches(len(rows), seed):
+            answers = ask_functions(connection, model.signature, functions, rows, batch)
+            verdicts, apart = judge(expected, answers, slack)
+            if slack is None and (verdicts >= Verdict.LABEL).any():
+                slack = rounding(model, rows.features)
+                verdicts, apart = judge(expected, answers, slack)
+            np.maximum.at(worst, answers.ids, verdicts)
+            np.maximum.at(largest, answers.ids, apart)
+            _keep_examples(examples, batch, rows, questions.reference, expected, answers, verdicts)
+            done[(batch.what.partition(",")[0], batch.size)] += len(batch.ids) // batch.size if batch.streamed else 1
+    finally:
+        forget(connection)
+    return _evidence(questions, expected, worst, largest, examples, done, time.perf_counter() - started)
+
+
+def _evidence(
+    questions: Questions,
+    expected: Expected,
+    worst: NDArray[np.int64],
+    largest: NDArray[np.float64],
+    examples: dict[int, Json],
+    done: Counter[tuple[str, int]],
+    seconds: float,
+) -> Evidence:
+    verdicts = [Verdict(code) for code in worst.tolist()]
+    counted = Counter(verdicts)
+    compared = {v for v in Verdict if not v.failed and v not in ASIDE}
+    by_kind: dict[str, Counter[str]] = {}
+    for kind, verdict in zip(questions.rows.kinds, verdicts, strict=True):
+        outcome = "wrong" if verdict.failed else "compared" if verdict in compared else "set aside"
+        by_kind.setdefault(kind, Counter())[outcome] += 1
+    order = largest.argsort()[::-1][:3].tolist()
+    return Evidence(
+        rows=len(verdicts),
+        compared=sum(counted[v] for v in compared),
+        set_aside={MEANINGS[v]: counted[v] for v in ASIDE if counted[v]},
+        failed={MEANINGS[v]: counted[v] for v in Verdict if v.failed and counted[v]},
+        outcomes={MEANINGS[v]: counted[v] for v in Verdict if counted[v]},
+        by_kind={kind: dict(counts) for kind, counts in by_kind.items()},
+        largest_difference=float(largest.max(initial=0.0)),
+        largest=tuple(
+            {"row": i, "origin": questions.rows.origins[i], "difference": float(largest[i])}
+            for i in order
+            if largest[i]
+        ),
+        counter_examples=tuple(examples.values()),
+        batches=tuple({"what": what, "rows": size, "batches": count} for (what, size), count in done.items()),
+        tolerance=expected.tolerance,
+        alone_checked=questions.reference.alone_checked,
+        versions=dict(questions.model.origin)
+        | {name: version(name) for name in LIBRARIES}
+        | {"python": platform.python_version()},
+        seconds_original=round(questions.seconds, 3),
+        seconds_sql=round(seconds, 3),
+    )
+
+
+def _keep_examples(
+    examples: dict[int, Json],
+    batch: Batch,
+    rows: HostileRows,
+    reference: Reference,
+    expected: Expected,
+    answers: Answers,
+    verdicts: NDArray[np.int64],
+) -> None:
+    """The first wrong rows, at most two of each kind of mistake, with all that is needed to try them by hand."""
+    import numpy as np
+
+    for position in np.flatnonzero(verdicts >= Verdict.CONTRADICTION).tolist():
+        row = int(answers.ids[position])
+        what = MEANINGS[Verdict(verdicts[position])]
+        alike = sum(1 for example in examples.values() if example["what"] == what)
+        if row in examples or alike >= 2 or len(examples) >= EXAMPLES_SHOWN:
+            continue
+        given = rows.features.slice(row, 1).to_pylist()[0]
+        examples[row] = {
+            "row": row,
+            "kind": rows.kinds[row],
+            "origin": rows.origins[row],
+            "batch": batch.what,
+            "what": what,
+            "input": {name: plain(value) for name, value in given.items()},
+            "expected": _said(expected, row, expected.labels[row], expected.numbers[row], reference.error[row]),
+            "got": _said(expected, row, answers.labels[position], answers.numbers[position], answers.texts[position]),
+        }
+
+
+def _said(expected: Expected, row: int, label: int, numbers: Sequence[float], error: str | None) -> Json:
+    if error is not None:
+        return {"error": error}
+    said: Json = {}
+    if expected.is_classifier:
+        classes = expected.signature.classes
+        said["label"] = plain(classes[label]) if 0 <= label < len(classes) else None if label == -1 else "not a class"
+    values: list[Any] = [plain(float(number)) for number in numbers[:10]]
+    return said | ({"scores" if expected.is_classifier else "values": values} if values else {})
