@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ class Graph:
         self._candidates: list[str] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._joined: dict[tuple[Segment, ...], str] = {}
+        self._checked: set[tuple[str, str, int]] = set()
+        self._computed: dict[bytes, str] = {}
         self._taken: set[str] = set()
         self._count = 0
 
@@ -92,9 +95,14 @@ class Graph:
         return self.constant(np.array([list(values)], dtype=object))
 
     def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:  # Any: ONNX attributes
-        output = self.fresh(kind.lower())
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
-        return output
+        node = helper.make_node(kind, list(inputs), [], domain=domain, **attributes)
+        # The members of an ensemble ask for the same things: what was computed once is not computed again.
+        key = sha256(node.SerializeToString(deterministic=True)).digest()
+        if key not in self._computed:
+            self._computed[key] = self.fresh(kind.lower())
+            node.output.append(self._computed[key])
+            self.nodes.append(node)
+        return self._computed[key]
 
     def named(self, tensor: str, name: str) -> None:
         """The tensor under a final output's name."""
@@ -146,45 +154,55 @@ class Graph:
         codes = self.ints([list(range(first, first + len(reasons)))])
         self._candidates.append(self.op("Where", bad, codes, self.ints([[NO_ERROR]])))
 
+    def unchecked(self, kind: str, table: Table, at_risk: Sequence[int]) -> list[int]:
+        """Those columns that no earlier step has checked in the same way: their bad rows are errors already."""
+        new = [i for i in at_risk if (kind, *table.places[i]) not in self._checked]
+        self._checked.update((kind, *table.places[i]) for i in at_risk)
+        return new
+
     def refuse_missing(self, table: Table, who: str) -> Table:
         """NaN raises here. Returns the table with that known."""
-        at_risk = [i for i, f in enumerate(table.features) if f.nan]
-        if not at_risk:
-            return table
-        picked = table.select(at_risk)
-        self.refused.update(*(f.missing for f in picked.features))
-        reasons = [
-            f"{f.label} is {'missing' if f.direct else 'not a number'}, and {who} does not accept missing values"
-            for f in picked.features
-        ]
-        self.error(self.op("IsNaN", self.tensor(picked)), reasons)
+        at_risk = self.unchecked("missing", table, [i for i, f in enumerate(table.features) if f.nan])
+        if at_risk:
+            picked = table.select(at_risk)
+            self.refused.update(*(f.missing for f in picked.features))
+            reasons = [
+                f"{f.label} is {'missing' if f.direct else 'not a number'}, and {who} does not accept missing values"
+                for f in picked.features
+            ]
+            self.error(self.op("IsNaN", self.tensor(picked)), reasons)
         return table.with_features([replace(f, nan=False, missing=frozenset()) for f in table.features])
 
     def refuse_infinite(self, table: Table, who: str) -> Table:
         """Infinities raise here. Returns the table with that known."""
-        at_risk = [i for i, f in enumerate(table.features) if f.infinite]
-        if not at_risk:
-            return table
-        picked = table.select(at_risk)
-        reasons = [f"{f.label} is infinite, and {who} does not accept that" for f in picked.features]
-        self.error(self.op("IsInf", self.tensor(picked)), reasons)
+        at_risk = self.unchecked("infinite", table, [i for i, f in enumerate(table.features) if f.infinite])
+        if at_risk:
+            picked = table.select(at_risk)
+            reasons = [f"{f.label} is infinite, and {who} does not accept that" for f in picked.features]
+            self.error(self.op("IsInf", self.tensor(picked)), reasons)
         return table.with_features([finite(f) for f in table.features])
 
     def refuse_beyond_float32(self, table: Table, who: str) -> Table:
         """What becomes infinite as a float32 raises here."""
-        at_risk = [
-            i for i, f in enumerate(table.features) if not -FLOAT32_OVERFLOW < f.low <= f.high < FLOAT32_OVERFLOW
-        ]
-        if not at_risk:
-            return table
-        picked = table.select(at_risk)
-        reasons = [f"{f.label} is infinite or too large for {who}, which computes in float32" for f in picked.features]
-        size = self.op("Abs", self.tensor(picked))
-        self.error(self.op("GreaterOrEqual", size, self.double(FLOAT32_OVERFLOW)), reasons)
+        over = [i for i, f in enumerate(table.features) if not -FLOAT32_OVERFLOW < f.low <= f.high < FLOAT32_OVERFLOW]
+        at_risk = self.unchecked("float32", table, over)
+        if at_risk:
+            picked = table.select(at_risk)
+            reasons = [
+                f"{f.label} is infinite or too large for {who}, which computes in float32" for f in picked.features
+            ]
+            size = self.op("Abs", self.tensor(picked))
+            self.error(self.op("GreaterOrEqual", size, self.double(FLOAT32_OVERFLOW)), reasons)
         largest = float(np.finfo(np.float32).max)
         return table.with_features(
             [replace(f, low=max(f.low, -largest), high=min(f.high, largest)) for f in table.features]
         )
+
+    def rows(self, values: Any) -> str:  # Any: whatever numpy takes
+        """The same doubles [N, k] in every row."""
+        seed = self.inputs[0].name
+        nothing = self.op("Mul", self.as_double(self.op("Equal", seed, seed)), self.double([0.0]))
+        return self.op("Add", nothing, self.double(values))
 
     # The end ----------------------------------------------------------------------------------------------------
 

@@ -114,6 +114,11 @@ class Table:
                 segments.append(replace(segment, picks=(pick,)))
         return replace(self, features=tuple(self.features[i] for i in indices), segments=tuple(segments))
 
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """Where each column stands: its tensor and its position there."""
+        return [(s.tensor, pick) for s in self.segments for pick in s.picks]
+
     def with_features(self, features: Sequence[Feature]) -> Table:
         return replace(self, features=tuple(features))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from sqlml.convert.isolated.graph import Graph
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Label, Prediction, refuse
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Label, Prediction, below, refuse
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import Table
 
@@ -51,7 +52,7 @@ def above(graph: Graph, score: str, *, inclusive: bool = False) -> str:
     return graph.as_int(graph.op("GreaterOrEqual" if inclusive else "Greater", score, graph.double([0.0])))
 
 
-def best(graph: Graph, scores: str, width: int) -> str:
+def best(graph: Graph, scores: str) -> str:
     """np.argmax over the columns: the first NaN if there is one, else the first of the largest."""
     nan = graph.op("IsNaN", scores)
     # onnxruntime's ArgMax and ReduceMax ignore NaN or not depending on where it stands, so it is looked for first.
@@ -60,17 +61,12 @@ def best(graph: Graph, scores: str, width: int) -> str:
     return graph.argmax(graph.op("Where", none, scores, marks))
 
 
-def linear_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
-    """LinearClassifierMixin.predict without probabilities: LinearSVC, RidgeClassifier, Perceptron ..."""
-    return scored(ctx, est, table, step)
-
-
 def scored(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     table = numbers(ctx.graph, est, table, step)
     labels = class_labels(est, step)
     decision = linear(ctx, table, est.coef_, est.intercept_)
     width = np.atleast_2d(est.coef_).shape[0]
-    values = above(ctx.graph, decision) if width == 1 else best(ctx.graph, decision, width)
+    values = above(ctx.graph, decision) if width == 1 else best(ctx.graph, decision)
     return Prediction("classifier", values, labels, None, decision)
 
 
@@ -91,3 +87,54 @@ def linear_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> P
     table = numbers(ctx.graph, est, table, step)
     values = linear(ctx, table, est.coef_, est.intercept_)
     return Prediction("regressor", values, targets=np.atleast_2d(est.coef_).shape[0])
+
+
+def normalised(graph: Graph, scores: str, width: int) -> str:
+    """Each row divided by its sum; where that is 0, all classes alike (one-vs-rest probabilities)."""
+    total = graph.reduce("Sum", scores)
+    zero = graph.op("Equal", total, graph.double([0.0]))
+    return graph.op("Where", zero, graph.double([1.0 / width]), graph.op("Div", scores, total))
+
+
+def sgd_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    """Its loss decides whether there are probabilities, and which."""
+    said = scored(ctx, est, table, step)
+    graph, width = ctx.graph, len(said.classes)
+    assert said.decision is not None
+    if est.loss == "log_loss":
+        each = expit(graph, said.decision)
+    elif est.loss == "modified_huber":
+        clip = graph.op("Clip", said.decision, graph.double(-1.0), graph.double(1.0))
+        each = graph.op("Div", graph.op("Add", clip, graph.double([1.0])), graph.double([2.0]))
+    else:
+        return said
+    probabilities = two_columns(graph, each) if width == 2 else normalised(graph, each, width)
+    return replace(said, probabilities=probabilities)
+
+
+def ridge_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    if est._label_binarizer.y_type_.startswith("multilabel"):
+        raise refuse(est, step, "it predicts several labels at once.", "Register one classifier per label.")
+    return scored(ctx, est, table, step)
+
+
+def discriminant(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    """LinearDiscriminantAnalysis: the sigmoid for two classes, softmax for more."""
+    return logistic_regression(ctx, est, table, step)
+
+
+def generalized(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    """PoissonRegressor and its kin: the inverse link of the linear predictor."""
+    said = linear_regressor(ctx, est, table, step)
+    link = type(est._base_loss.link).__name__
+    if link == "LogLink":
+        return replace(said, values=ctx.graph.op("Exp", said.values))
+    if link != "IdentityLink":
+        raise refuse(est, step, f"its link {link} is not known.")
+    return said
+
+
+def ransac(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    """RANSACRegressor hands the array on to the estimator it settled for."""
+    array = numbers(ctx.graph, est, table, step, finite="none", float32=True, keep=True)
+    return ctx.predict(est.estimator_, array, below(step, "estimator"))

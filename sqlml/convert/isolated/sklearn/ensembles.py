@@ -1,0 +1,238 @@
+"""Estimators made of estimators: voting, bagging, boosting by weights, stacking, transformed targets, and dummies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from sqlml.convert.isolated.graph import Array
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, below, refuse
+from sqlml.convert.isolated.sklearn.functions import FUNCTIONS, image
+from sqlml.convert.isolated.sklearn.linear import above, best, class_labels
+from sqlml.convert.isolated.sklearn.validate import check_names, numbers, refuse_text
+from sqlml.convert.isolated.table import FLOAT64, Feature, Table, beside, table_of
+
+
+def one_hot(ctx: Context, said: Prediction, placement: Array) -> str:
+    """The predicted class of a member as a row of `placement` ([its classes, K])."""
+    graph = ctx.graph
+    index = graph.as_double(said.values)
+    hits = graph.as_double(graph.op("Equal", index, graph.double(np.arange(float(len(said.classes))))))
+    return (
+        hits if np.array_equal(placement, np.eye(len(placement))) else graph.op("MatMul", hits, graph.double(placement))
+    )
+
+
+def placed(est: Estimator, said: Prediction, labels: list[object], step: str) -> Array:
+    """Where a member's classes stand among all classes: rows of the identity."""
+    strange = [c for c in said.classes if c not in labels]
+    if strange:
+        raise refuse(est, step, f"a member predicts {strange[0]!r}, which is none of its classes.")
+    return np.eye(len(labels))[[labels.index(c) for c in said.classes]]
+
+
+def total(ctx: Context, parts: list[str]) -> str:
+    """The sum in order."""
+    done = parts[0]
+    for part in parts[1:]:
+        done = ctx.graph.op("Add", done, part)
+    return done
+
+
+def voting_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    graph, labels = ctx.graph, class_labels(est, step)
+    encoded: list[object] = list(range(len(labels)))
+    weights = est._weights_not_none
+    parts = []
+    for name, member in zip(active(est), est.estimators_, strict=True):
+        said = ctx.predict(member, table, below(step, name))
+        if est.voting == "soft":
+            if said.probabilities is None or len(said.classes) != len(labels):
+                raise refuse(est, step, f"its member '{name}' has not a probability for each class.")
+            parts.append(said.probabilities)
+        else:
+            parts.append(one_hot(ctx, said, placed(est, said, encoded, step)))
+    if weights is not None:
+        parts = [graph.op("Mul", part, graph.double([float(w)])) for part, w in zip(parts, weights, strict=True)]
+    scores = total(ctx, parts)
+    if est.voting != "soft":
+        return Prediction("classifier", best(graph, scores), labels)
+    share = float(len(parts)) if weights is None else float(np.sum(weights))
+    mean = graph.op("Div", scores, graph.double([share]))
+    return Prediction("classifier", best(graph, mean), labels, mean)
+
+
+def active(est: Estimator) -> list[str]:
+    return [name for name, member in est.estimators if not (isinstance(member, str) and member == "drop")]
+
+
+def voting_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    graph, weights = ctx.graph, est._weights_not_none
+    parts = [single(ctx, m, table, below(step, n)).values for n, m in zip(active(est), est.estimators_, strict=True)]
+    if weights is not None:
+        parts = [graph.op("Mul", part, graph.double([float(w)])) for part, w in zip(parts, weights, strict=True)]
+    share = float(len(parts)) if weights is None else float(np.sum(weights))
+    return Prediction("regressor", graph.op("Div", total(ctx, parts), graph.double([share])))
+
+
+def single(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    said = ctx.predict(est, table, step)
+    if said.targets != 1:
+        raise refuse(est, step, "it predicts several numbers inside an ensemble.")
+    return said
+
+
+def bagged(ctx: Context, est: Estimator, table: Table, step: str) -> list[tuple[Estimator, Table, str]]:
+    """The members with the columns each was given; the ensemble itself checks no values."""
+    check_names(est, table, step)
+    refuse_text(est, table, step)
+    array = table.as_array()
+    return [
+        (member, array.select([int(i) for i in features]), below(step, f"estimators_[{i}]"))
+        for i, (member, features) in enumerate(zip(est.estimators_, est.estimators_features_, strict=True))
+    ]
+
+
+def bagging_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    graph, labels = ctx.graph, class_labels(est, step)
+    encoded: list[object] = list(range(len(labels)))
+    parts = []
+    for member, columns, path in bagged(ctx, est, table, step):
+        said = ctx.predict(member, columns, path)
+        # Members are trained on class numbers; one that saw them all has them in order.
+        places = placed(est, said, encoded, step)
+        if said.probabilities is None:
+            parts.append(one_hot(ctx, said, places))
+        elif len(said.classes) == len(labels):
+            parts.append(said.probabilities)
+        else:
+            parts.append(graph.op("MatMul", said.probabilities, graph.double(places)))
+    mean = graph.op("Div", total(ctx, parts), graph.double([float(est.n_estimators)]))
+    return Prediction("classifier", best(graph, mean), labels, mean)
+
+
+def bagging_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    parts = [single(ctx, m, columns, path).values for m, columns, path in bagged(ctx, est, table, step)]
+    return Prediction("regressor", ctx.graph.op("Div", total(ctx, parts), ctx.graph.double([float(est.n_estimators)])))
+
+
+def ada_boost_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    """SAMME: each member gives its class its weight and takes a share of it from the others."""
+    graph, labels = ctx.graph, class_labels(est, step)
+    count = len(labels)
+    if count < 2:
+        raise refuse(est, step, "it knows one class only.", "Train on two classes or more.")
+    array = numbers(graph, est, table, step, float32=True, keep=True)
+    parts = []
+    for i, (member, weight) in enumerate(zip(est.estimators_, est.estimator_weights_, strict=False)):
+        said = ctx.predict(member, array, below(step, f"estimators_[{i}]"))
+        own = placed(est, said, list(labels), step)
+        parts.append(one_hot(ctx, said, np.where(own == 1, weight, -1 / (count - 1) * weight)))
+    scores = graph.op("Div", total(ctx, parts), graph.double([float(est.estimator_weights_.sum())]))
+    if count == 2:
+        decision = graph.op("Sub", graph.gather(scores, [1]), graph.gather(scores, [0]))
+        both = graph.join([graph.op("Neg", decision), decision])
+        halves = graph.op("Div", both, graph.double([2.0]))
+        return Prediction("classifier", above(graph, decision), labels, graph.op("Softmax", halves, axis=1), decision)
+    shares = graph.op("Div", scores, graph.double([float(count - 1)]))
+    return Prediction("classifier", best(graph, scores), labels, graph.op("Softmax", shares, axis=1), scores)
+
+
+def stacked_table(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    """What the members say, as the columns of the final estimator."""
+    graph = ctx.graph
+    parts = []
+    sources = tuple(dict.fromkeys(s for f in table.features for s in f.sources))
+    methods = [m for m in est.stack_method_ if m is not None]
+    for name, member, method in zip(active(est), est.estimators_, methods, strict=True):
+        path = below(step, name)
+        said = ctx.predict(member, table, path)
+        width = len(said.classes) or said.targets
+        if method == "predict_proba" and said.probabilities is not None:
+            tensor = said.probabilities
+            if width == 2:
+                tensor, width = graph.gather(tensor, [1]), 1
+        elif method == "decision_function" and said.decision is not None:
+            tensor, width = said.decision, 1 if width == 2 else width
+        elif method == "predict" and said.kind == "regressor":
+            tensor = said.values
+        elif method == "predict" and not any(isinstance(c, str) for c in said.classes):
+            tensor, width = one_hot(ctx, said, np.array([[float(c)] for c in said.classes])), 1
+        else:
+            raise refuse(est, step, f"it stacks {method} of its member '{name}', which is not converted.")
+        parts.append(table_of(tensor, [Feature(FLOAT64, sources=sources, exact=False)] * width))
+    if est.passthrough:
+        refuse_text(est, table, step)
+        array = table.as_array()
+        parts.append(array.with_features([replace(f, dtype=FLOAT64) for f in array.features]))
+    return beside(parts, sparse=bool(est.passthrough and table.sparse))
+
+
+def stacking_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    labels = class_labels(est, step)
+    said = ctx.predict(est.final_estimator_, stacked_table(ctx, est, table, step), below(step, "final_estimator"))
+    if said.kind != "classifier" or list(said.classes) != list(range(len(labels))):
+        raise refuse(est, step, "its final estimator does not know all its classes.")
+    return replace(said, classes=labels)
+
+
+def stacking_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    return ctx.predict(est.final_estimator_, stacked_table(ctx, est, table, step), below(step, "final_estimator"))
+
+
+def transformed_target(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    """The regressor's answer through the inverse of the function or scaler that its target went through."""
+    from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+
+    graph, inverse = ctx.graph, est.transformer_
+    said = ctx.predict(est.regressor_, table, below(step, "regressor"))
+    sources = tuple(dict.fromkeys(s for f in table.features for s in f.sources))
+    answer = table_of(said.values, [Feature(FLOAT64, sources=sources, exact=False)] * said.targets)
+    tensor = said.values
+    if type(inverse) is FunctionTransformer:
+        if inverse.validate:
+            # check_array on the prediction itself: an infinite one raises.
+            answer = graph.refuse_infinite(graph.refuse_missing(answer, "FunctionTransformer"), "FunctionTransformer")
+        if inverse.inverse_func is not None:
+            function = FUNCTIONS.get(inverse.inverse_func) if isinstance(inverse.inverse_func, np.ufunc) else None
+            if function is None or inverse.inv_kw_args:
+                name = getattr(inverse.inverse_func, "__name__", repr(inverse.inverse_func))
+                known = "exp, expm1, square, sqrt, log, log1p"
+                why = f"the inverse of its target's transformation is the Python function {name!r}."
+                raise refuse(est, step, why, f"Use one of numpy's {known}.")
+            image(function, answer.features[0])
+            tensor = function.emit(graph, tensor)
+    elif type(inverse) is StandardScaler:
+        graph.refuse_infinite(answer, "StandardScaler")
+        if inverse.with_std:
+            tensor = graph.op("Mul", tensor, graph.double(inverse.scale_))
+        if inverse.with_mean:
+            tensor = graph.op("Add", tensor, graph.double(inverse.mean_))
+    elif type(inverse) is MinMaxScaler:
+        graph.refuse_infinite(answer, "MinMaxScaler")
+        tensor = graph.op("Div", graph.op("Sub", tensor, graph.double(inverse.min_)), graph.double(inverse.scale_))
+    else:
+        raise refuse(
+            est,
+            step,
+            f"its target went through {type(inverse).__name__}.",
+            "Use a StandardScaler or numpy's log1p and expm1.",
+        )
+    return Prediction("regressor", tensor, targets=said.targets, precision=said.precision)
+
+
+def dummy_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    labels = class_labels(est, step)
+    if est._strategy not in ("most_frequent", "prior", "constant") or est.sparse_output_:
+        raise refuse(est, step, f"its strategy {est._strategy!r} answers at random.", "Use strategy='prior'.")
+    # It looks at no value, so the original itself says what it answers.
+    row = np.zeros((1, 1))
+    index = labels.index(np.asarray(est.predict(row)).tolist()[0])
+    values = ctx.graph.as_int(ctx.graph.rows([float(index)]))
+    return Prediction("classifier", values, labels, ctx.graph.rows(est.predict_proba(row)[0]))
+
+
+def dummy_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    values = np.asarray(est.predict(np.zeros((1, 1))), dtype=np.float64).reshape(-1)
+    return Prediction("regressor", ctx.graph.rows(values), targets=len(values))

@@ -1,0 +1,107 @@
+"""Transformers that make other columns: products, bins, projections. Read in scikit-learn 1.9.1:
+preprocessing/_polynomial.py, _discretization.py, decomposition/_base.py, _truncated_svd.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain, combinations
+from itertools import combinations_with_replacement as with_replacement
+
+import numpy as np
+
+from sqlml.convert.isolated.graph import Array
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, refuse
+from sqlml.convert.isolated.sklearn.linear import linear
+from sqlml.convert.isolated.sklearn.validate import numbers
+from sqlml.convert.isolated.table import FLOAT64, Feature, Table, beside, table_of
+
+
+def polynomial_features(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    """Products degree by degree: each is its first factor times the product of the others, as the original does."""
+    graph = ctx.graph
+    table = numbers(graph, est, table, step, float32=True)
+    lowest, highest = int(est._min_degree), int(est._max_degree)
+    if table.sparse and highest > 2:
+        raise refuse(est, step, "it multiplies sparse data, in an order of its own.", "Use degree=2, or dense input.")
+    width, x, dtype = len(table), graph.tensor(table), table.array_dtype
+    choose = combinations if est.interaction_only else with_replacement
+    parts: list[Table] = []
+    if est.include_bias:
+        constant = Feature(dtype, low=1.0, high=1.0, nan=False)
+        parts.append(table_of(graph.rows([1.0]), [constant]))
+    if lowest <= 1 <= highest:
+        parts.append(table)
+    previous, features = x, list(table.features)
+    places: dict[tuple[int, ...], int] = {(i,): i for i in range(width)}
+    for degree in range(2, highest + 1):
+        terms = list(choose(range(width), degree))
+        if not terms:
+            break
+        first = graph.gather(x, [t[0] for t in terms])
+        others = graph.gather(previous, [places[t[1:]] for t in terms])
+        previous = graph.settle(graph.op("Mul", others, first), dtype)
+        features = [product(table.features[t[0]], features[places[t[1:]]]) for t in terms]
+        places = {t: i for i, t in enumerate(terms)}
+        if degree >= lowest:
+            parts.append(table_of(previous, features))
+    return replace(beside(parts), sparse=table.sparse)
+
+
+def product(a: Feature, b: Feature) -> Feature:
+    with np.errstate(all="ignore"):
+        ends = np.multiply.outer([a.low, a.high], [b.low, b.high])
+    unknown = bool(np.isnan(ends).any())
+    low, high = (-np.inf, np.inf) if unknown else (float(ends.min()), float(ends.max()))
+    if a.dtype == np.float32:
+        low, high = float(np.float32(low)), float(np.float32(high))
+    infinite = a.infinite or b.infinite
+    sources = tuple(dict.fromkeys(chain(a.sources, b.sources)))
+    return Feature(a.dtype, low=low, high=high, nan=unknown or infinite, sources=sources, exact=a.exact and b.exact)
+
+
+def k_bins(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    """The number of inner edges at or below the value, as a number or one-hot."""
+    graph = ctx.graph
+    table = numbers(graph, est, table, step, float32=est.dtype is None)
+    if est.dtype is not None and np.dtype(est.dtype) != FLOAT64:
+        raise refuse(est, step, f"it computes in {np.dtype(est.dtype)}.", "Use dtype=None or float64.")
+    parts = []
+    for i, (edges, feature) in enumerate(zip(est.bin_edges_, table.features, strict=True)):
+        bins = int(est.n_bins_[i])
+        inner = np.asarray(edges[1:-1], dtype=np.float64)
+        made = Feature(feature.dtype, low=0.0, high=float(max(bins - 1, 0)), nan=False, sources=feature.sources)
+        column = graph.column(table, i)
+        if not len(inner):
+            index = graph.rows([0.0])
+        else:
+            index = graph.reduce("Sum", graph.as_double(graph.op("GreaterOrEqual", column, graph.double(inner))))
+        if est.encode == "ordinal":
+            parts.append(table_of(index, [made]))
+        else:
+            hits = graph.as_double(graph.op("Equal", index, graph.double(np.arange(float(bins)))))
+            parts.append(table_of(hits, [replace(made, high=1.0)] * bins))
+    return replace(beside(parts), sparse=est.encode == "onehot")
+
+
+def projected(ctx: Context, table: Table, components: Array, offset: Array) -> Table:
+    """X @ components.T - offset; sums whose last bits are onnxruntime's own."""
+    tensor = linear(ctx, table, components, -offset)
+    sources = tuple(dict.fromkeys(chain.from_iterable(f.sources for f in table.features)))
+    return table_of(tensor, [Feature(FLOAT64, sources=sources, exact=False)] * components.shape[0])
+
+
+def pca(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    table = numbers(ctx.graph, est, table, step)
+    components = np.asarray(est.components_, dtype=np.float64)
+    done = projected(ctx, table, components, np.asarray(est.mean_, dtype=np.float64).reshape(1, -1) @ components.T)
+    if not est.whiten:
+        return done
+    scale = np.sqrt(np.asarray(est.explained_variance_, dtype=np.float64))
+    scale = np.maximum(scale, np.finfo(np.asarray(est.explained_variance_).dtype).eps)
+    return table_of(ctx.graph.op("Div", ctx.graph.tensor(done), ctx.graph.double(scale)), done.features)
+
+
+def truncated_svd(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    table = numbers(ctx.graph, est, table, step)
+    components = np.asarray(est.components_, dtype=np.float64)
+    return projected(ctx, table, components, np.zeros(components.shape[0]))
