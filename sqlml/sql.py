@@ -292,3 +292,22 @@ def insert_statement(parts: Sequence[str], columns: Sequence[str]) -> str:
 
 UTC_NOW = call("make_timestamp", call("epoch_us", call("now")))
 """The transaction's time as a TIMESTAMP in UTC; casts between TIMESTAMPTZ and TIMESTAMP would need the session's time zone."""
+
+
+def attach(path: str, name: str, storage_version: str | None = None) -> str:
+    """ATTACH for writing, whatever the connection's own database was opened for."""
+    storage = "" if storage_version is None else f", STORAGE_VERSION {string(storage_version)}"
+    return f"ATTACH {string(path)} AS {quote(name)} (READ_WRITE{storage})"
+
+
+def detach(name: str) -> str:
+    return f"DETACH {quote(name)}"
+
+
+def use(name: str) -> str:
+    return f"USE {quote(name)}"
+
+
+def copy_database(source: str, target: str) -> str:
+    """Schemas, tables with rows and indexes, views and macros of one attached database into another; no triggers."""
+    return f"COPY FROM DATABASE {quote(source)} TO {quote(target)}"
