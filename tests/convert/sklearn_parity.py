@@ -164,7 +164,7 @@ def answer(estimator: Any, frame: pd.DataFrame) -> tuple[Any, Any] | None:
         try:
             predicted = estimator.predict(frame)
             proba = estimator.predict_proba(frame) if hasattr(estimator, "predict_proba") else None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, IndexError):
             return None
     return np.asarray(predicted), None if proba is None else np.asarray(proba)
 

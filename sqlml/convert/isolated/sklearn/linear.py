@@ -39,7 +39,10 @@ def linear(ctx: Context, table: Table, coefficients: Any, intercept: Any) -> str
 
 
 def expit(graph: Graph, tensor: str) -> str:
-    return graph.op("Sigmoid", tensor)
+    """1 / (1 + exp(-x)). Not Sigmoid: onnxruntime's is cut off where scipy's expit still says 1e-50, and one-vs-rest
+    probabilities are quotients of such numbers."""
+    below = graph.op("Exp", graph.op("Neg", tensor))
+    return graph.op("Div", graph.double([1.0]), graph.op("Add", graph.double([1.0]), below))
 
 
 def two_columns(graph: Graph, positive: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, refuse
-from sqlml.convert.isolated.sklearn.linear import best, class_labels, linear, two_columns
+from sqlml.convert.isolated.sklearn.linear import best, class_labels, expit, linear, two_columns
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import FLOAT64, Feature, Table, table_of
 
 ACTIVATIONS = {
     "identity": None,
     "tanh": "Tanh",
-    "logistic": "Sigmoid",
     "relu": "Relu",
     "exp": "Exp",
     "softmax": "Softmax",
@@ -24,9 +23,11 @@ def forward(ctx: Context, est: Estimator, table: Table, step: str) -> str:
         last = i == len(est.coefs_) - 1
         tensor = linear(ctx, current, weights.T, bias)
         name = est.out_activation_ if last else est.activation
-        if name not in ACTIVATIONS:
+        if name == "logistic":
+            tensor = expit(ctx.graph, tensor)
+        elif name not in ACTIVATIONS:
             raise refuse(est, step, f"its activation {name!r} is not known.")
-        kind = ACTIVATIONS[name]
+        kind = ACTIVATIONS.get(name)
         if kind is not None:
             tensor = ctx.graph.op(kind, tensor, axis=1) if kind == "Softmax" else ctx.graph.op(kind, tensor)
         current = table_of(tensor, [Feature(FLOAT64)] * weights.shape[1])
