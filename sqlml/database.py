@@ -91,6 +91,15 @@ def translated(subject: str) -> Iterator[None]:
         raise KeyboardInterrupt from error
     except duckdb.Error as error:
         raise _ours(error, subject) from error
+    except RuntimeError as error:
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
+        raise
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether this is Ctrl-C during a statement: DuckDB's Python client turns it into a RuntimeError."""
+    return isinstance(error, RuntimeError) and str(error) == "Query interrupted"
 
 
 def _ours(error: Exception, subject: str) -> SqlmlError:

@@ -53,6 +53,11 @@ class Artifact:
         return {"onnx": {"data": next(file.path for file in self.files if file.path.endswith(".onnx"))}}
 
     @property
+    def entry(self) -> Path:
+        """What a conversion opens: the model's directory, or its one .onnx file."""
+        return self.directory if self.mlmodel else self.directory / str(self.flavors["onnx"]["data"])
+
+    @property
     def run_id(self) -> str | None:
         """The run as the model itself knows it: where the registry's own record is empty, this is not."""
         return self.mlmodel.get("run_id") or None

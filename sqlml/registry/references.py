@@ -111,6 +111,17 @@ def all_versions(*, tracking_uri: str | None = None, registry_uri: str | None = 
     yield from located
 
 
+def name_in(reference: str) -> str | None:
+    """The registered model's name that a reference says; None where it says a run, a logged model or a path.
+
+    >>> name_in("churn:Production"), name_in("models:/churn@champion"), name_in("./model.onnx")
+    ('churn', 'churn', None)
+    """
+    if not reference.strip() or _is_path(reference) or re.match(r"runs:/|models:/+m-[0-9a-f]{32}/?$", reference):
+        return None
+    return _parts(reference)[0]
+
+
 def _is_path(reference: str) -> bool:
     if re.match(r"(models|runs):/", reference):
         return False

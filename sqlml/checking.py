@@ -1,0 +1,122 @@
+"""Would this model work? Asked without a database: resolved, downloaded, converted, and an engine chosen."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlml import convert, engines, registry
+from sqlml.errors import SqlmlError
+from sqlml.registry import ModelVersion
+from sqlml.signature import Signature
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Whether a model version can be deployed. `why` is the engine's reason, or why there is none."""
+
+    reference: str
+    model: str
+    works: bool
+    engine: str | None
+    why: str
+    hint: str | None
+    estimator: str | None
+    inputs: tuple[str, ...]
+    outputs: str | None
+    exit_code: int
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        return {name: value for name, value in asdict(self).items() if name != "exit_code"}
+
+
+def check(
+    reference: str,
+    *,
+    engine: str = "auto",
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    allow_pickle: bool = True,
+    require_isolation: bool = False,
+    log: Callable[[str], None] = lambda _: None,
+) -> Checked:
+    """Resolve, download and convert the model, and choose its engine; parity is left to the deployment.
+
+    A model that cannot be deployed is an answer here, not an exception.
+
+    Raises:
+        RegistryError: the model could not be found or brought here.
+    """
+    model = registry.resolve(reference, tracking_uri=tracking_uri, registry_uri=registry_uri)
+    return _checked(model, engine, allow_pickle, require_isolation, log)
+
+
+def check_all(
+    *,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    allow_pickle: bool = True,
+    require_isolation: bool = False,
+) -> Iterator[Checked]:
+    """Every version in the registry, one after the other; one that is damaged is reported and does not stop the rest."""
+    for model in registry.all_versions(tracking_uri=tracking_uri, registry_uri=registry_uri):
+        try:
+            yield _checked(model, "auto", allow_pickle, require_isolation, lambda _: None)
+        except SqlmlError as error:
+            yield _refused(model, error)
+
+
+def _checked(
+    model: ModelVersion, engine: str, allow_pickle: bool, require_isolation: bool, log: Callable[[str], None]
+) -> Checked:
+    with tempfile.TemporaryDirectory(prefix="sqlml-") as folder:
+        artifact = registry.download(model, Path(folder) / "artifact", log)
+        try:
+            with convert.open_worker(
+                artifact.entry, log=log, allow_pickle=allow_pickle, require_isolation=require_isolation
+            ) as worker:
+                onnx = worker.convert()
+                chosen, why = engines.choose_engine(onnx, engine)
+        except SqlmlError as error:
+            return _refused(model, error)
+    return Checked(
+        reference=model.reference,
+        model=model.description,
+        works=True,
+        engine=chosen,
+        why=why,
+        hint=None,
+        estimator=onnx.origin.get("estimator"),
+        inputs=tuple(f"{column.name} {column.type}" for column in onnx.signature.columns),
+        outputs=_outputs(onnx.signature),
+        exit_code=0,
+    )
+
+
+def _refused(model: ModelVersion, error: SqlmlError) -> Checked:
+    return Checked(
+        reference=model.reference,
+        model=model.description,
+        works=False,
+        engine=None,
+        why=error.message,
+        hint=error.hint,
+        estimator=None,
+        inputs=(),
+        outputs=None,
+        exit_code=error.exit_code,
+    )
+
+
+def _outputs(signature: Signature) -> str:
+    if signature.targets:
+        return f"{signature.kind} of {len(signature.targets)} numbers: {', '.join(signature.targets)}"
+    if signature.kind == "regressor":
+        return f"regressor: {signature.prediction}"
+    shown = ", ".join(map(str, signature.classes[:10])) + (" ..." if len(signature.classes) > 10 else "")
+    return f"classifier: {signature.prediction} of {len(signature.classes)} classes ({shown})" + (
+        ", with probabilities" if signature.probabilities else ""
+    )

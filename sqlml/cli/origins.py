@@ -1,0 +1,45 @@
+"""Where predictions come from: lineage."""
+
+from __future__ import annotations
+
+import click
+
+from sqlml import config
+from sqlml.cli import connection, options, views
+from sqlml.errors import UsageError
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--version", metavar="VERSION", help="A deployment version; the active one by default.")
+@click.option("--column", metavar="TABLE.COLUMN", help="Which live models use this column.")
+@click.option("--key", metavar="K[,K]", help="Everything behind one prediction.")
+@options.database
+@options.as_json
+def lineage(
+    name: str | None, version: str | None, column: str | None, key: str | None, database: str | None, as_json: bool
+) -> None:
+    """Show where predictions come from, or what uses a column.
+
+    \b
+      sqlml lineage churn                          model bytes, run, training data, columns
+      sqlml lineage churn --key 4711               the same for one prediction
+      sqlml lineage --column customers.tenure      which live models use it
+    """
+    if (name is None) == (column is None) or (version and key):
+        raise UsageError(
+            "lineage takes a deployment (and --version or --key), or --column.",
+            hint="For example: sqlml lineage churn --key 4711",
+        )
+    from sqlml import lineage as rooms
+    from sqlml.lineage import tree
+
+    with connection.reading(database) as opened:
+        if name is None:
+            found = rooms.of_column(opened, column or "")
+            views.tree(found, tree.column_tree, as_json)
+        elif key is not None:
+            views.tree(rooms.of_key(opened, name, config.names(key)), tree.key_tree, as_json)
+        else:
+            number = None if version is None else options.version_number(version)
+            views.tree(rooms.of_deployment(opened, name, number), tree.deployment_tree, as_json)

@@ -1,0 +1,108 @@
+"""Printing: data to stdout, narration to stderr; rich only on a terminal, and imported only there."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from sqlml.jobs import Line
+
+
+def on_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def data(text: str = "") -> None:
+    click.echo(text)
+
+
+def say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def as_json(value: Any) -> None:  # Any: whatever a result's to_dict gives
+    """One JSON document; NaN and infinities, which JSON lacks, become strings."""
+    click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, default=_text))
+
+
+def _plain(value: Any) -> Any:  # Any: JSON in the making
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def cell(value: object) -> str:
+    """A value in a table: NULL is said, control characters cannot move the cursor."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, float):
+        return f"{value:.6g}" if value != int(value or 0 if math.isfinite(value) else 0) else f"{value:g}"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """A table: drawn on a terminal, aligned columns otherwise."""
+    cells = [[cell(value) for value in row] for row in rows]
+    if on_terminal():
+        _drawn(columns, cells, title)
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for line in (columns, *cells):
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _drawn(columns: Sequence[str], cells: Sequence[Sequence[str]], title: str | None) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        drawn.add_column(Text(column), overflow="fold")
+    for row in cells:
+        drawn.add_row(*map(Text, row))
+    Console().print(drawn)
+
+
+class Narrator:
+    """Prints a job's lines to stderr as they come: phases as lines, the rows of a scoring over themselves."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._is_open = False
+
+    def __call__(self, line: Line) -> None:
+        if self._quiet or line.phase == "end":
+            return
+        text = f"{line.details.get('seconds', 0):7.1f} s  {line.phase:<10}  {cell(line.message)}"
+        is_progress = line.phase == "score" and "batches" in line.details and sys.stderr.isatty()
+        if self._is_open:
+            click.echo("\r\x1b[K", err=True, nl=False)
+        self._is_open = is_progress and line.details["batch"] < line.details["batches"]
+        click.echo(text, err=True, nl=not self._is_open)
+
+
+def listener(as_json: bool = False) -> Narrator:
+    """The narration of a job; silent where only JSON is wanted and nobody watches."""
+    return Narrator(quiet=as_json and not sys.stderr.isatty())

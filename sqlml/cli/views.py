@@ -1,0 +1,197 @@
+"""Results as a person reads them; each view takes what its API function returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from sqlml.cli import output
+from sqlml.cli.output import cell, data
+
+if TYPE_CHECKING:
+    from sqlml.checking import Checked
+    from sqlml.comparison import Difference
+    from sqlml.jobs import JobRecord
+    from sqlml.lineage.tree import Node
+    from sqlml.planning import Plan
+    from sqlml.scoring import Scored
+    from sqlml.state import Event, Status
+    from sqlml.verification import Verification
+
+
+class Reported(Protocol):
+    """What can be printed as JSON."""
+
+    def to_dict(self) -> dict[str, Any]: ...  # Any: JSON
+
+
+Lineage = TypeVar("Lineage", bound=Reported)
+
+
+def result(done: Reported, sentence: str, as_json: bool) -> None:
+    if as_json:
+        output.as_json(done.to_dict())
+    else:
+        data(sentence)
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> None:
+    """Names and values, one a line; what is not known is left out."""
+    known = [(name, value) for name, value in pairs if value not in (None, "", ())]
+    width = max((len(name) for name, _ in known), default=0)
+    for name, value in known:
+        data(f"{name.ljust(width)}  {cell(value)}")
+
+
+def checked(found: Checked) -> None:
+    if not found.works:
+        facts([("model", found.model), ("works", "no"), ("why", found.why), ("what to do", found.hint)])
+        return
+    facts(
+        [
+            ("model", found.model),
+            ("works", "yes"),
+            ("engine", f"{found.engine}: {found.why}"),
+            ("estimator", found.estimator),
+            ("inputs", ", ".join(found.inputs)),
+            ("outputs", found.outputs),
+        ]
+    )
+
+
+def statements(texts: Iterable[str]) -> None:
+    for text in texts:
+        data(text.rstrip().rstrip(";") + ";")
+
+
+def plan(planned: Plan) -> None:
+    facts(
+        [
+            ("deployment", f"{planned.name} v{planned.version}"),
+            ("model", planned.resolved),
+            ("engine", f"{planned.engine}: {planned.engine_why}"),
+        ]
+    )
+    if planned.binding:
+        data()
+        rows = [(b.column.name, b.column.type, b.source, b.source_type) for b in planned.binding]
+        output.table(("input", "type", "bound to", "its type"), rows)
+    for title, lines in (
+        ("The contract changes (deploy needs --accept-contract-change):", planned.contract_changes),
+        ("What would change for readers:", planned.would_change),
+        ("Worth knowing:", planned.notes),
+    ):
+        if lines:
+            data(f"\n{title}")
+            for line in lines:
+                data(f"  {cell(line)}")
+    data("\nThe SQL that would run:")
+    statements(planned.statements)
+
+
+def scored(results: Sequence[Scored], as_json: bool) -> None:
+    if as_json:
+        output.as_json([one.to_dict() for one in results])
+        return
+    for one in results:
+        parts = [f"{one.rows:,} rows scored"]
+        parts += [f"{one.failed:,} of them without a prediction (see their error)"] if one.failed else []
+        parts += [f"{one.removed:,} removed"] if one.removed else []
+        parts += [f"{one.unchanged:,} unchanged"] if one.unchanged else []
+        data(f"{one.deployment} v{one.version}: {', '.join(parts)}, {one.source} -> {one.target}, {one.seconds:.1f} s")
+
+
+def difference(found: Difference) -> None:
+    for sentence in found.sentences():
+        data(sentence)
+    if found.only_before or found.only_after:
+        data(f"only in v{found.before}: {found.only_before:,} rows; only in v{found.after}: {found.only_after:,} rows")
+    if found.confusion:
+        data("\nLabels, all of them:")
+        output.table((f"v{found.before}", f"v{found.after}", "rows"), found.confusion)
+    if found.movers:
+        data("\nRows that move most:")
+        output.table((*found.key_columns, f"v{found.before}", f"v{found.after}", "move"), found.movers)
+
+
+def statuses(found: Sequence[Status]) -> None:
+    if not found:
+        data("Nothing is deployed here.")
+    for number, one in enumerate(found):
+        if number:
+            data()
+        active = f"v{one.active_version}, {one.resolved}" if one.active_version else "no version is active"
+        facts(
+            [
+                ("deployment", f"{one.name} {active}"),
+                ("engine", one.engine),
+                ("source", f"{one.source}, key {', '.join(one.key_columns)}" if one.source else "functions only"),
+                ("live", "yes" if one.live else None),
+                ("predictions", _predictions(one)),
+                ("parity", one.parity),
+                ("versions", ", ".join(one.versions)),
+                *(("problem", problem) for problem in one.problems),
+            ]
+        )
+
+
+def _predictions(one: Status) -> str | None:
+    if one.predictions is None:
+        return None
+    failed = f", {one.failed:,} of them errors" if one.failed else ""
+    when = f", last scored {cell(one.scored_at)} UTC" if one.scored_at else ""
+    return f"{one.predictions:,} rows{failed}{when}"
+
+
+def events(found: Sequence[Event]) -> None:
+    rows = [
+        (e.happened_at, e.deployment, e.action, _step(e.from_version, e.to_version), e.who, e.why or "", e.job_id or "")
+        for e in found
+    ]
+    output.table(("when (UTC)", "deployment", "action", "version", "who", "why", "job"), rows)
+
+
+def _step(before: int | None, after: int | None) -> str:
+    return " -> ".join(f"v{number}" for number in (before, after) if number is not None)
+
+
+def verifications(found: Sequence[Verification]) -> None:
+    if not found:
+        data("Nothing is deployed here.")
+        return
+    rows = [
+        (f"{one.deployment} v{one.version}", check.name, "ok" if check.passed else "DIFFERS", check.detail)
+        for one in found
+        for check in one.checks
+    ]
+    output.table(("deployment", "check", "", "detail"), rows)
+
+
+def tree(found: Lineage, as_tree: Callable[[Lineage], Node], as_json: bool) -> None:
+    if as_json:
+        output.as_json(found.to_dict())
+        return
+    from sqlml.lineage.tree import lines
+
+    for line in lines(as_tree(found)):
+        data(line)
+
+
+def jobs(found: Sequence[JobRecord], as_json: bool) -> None:
+    if as_json:
+        output.as_json(
+            [
+                {
+                    "id": job.id,
+                    "kind": job.kind,
+                    "deployment": job.subject,
+                    "state": job.state,
+                    "error": job.error,
+                    "started_at": job.started_at,
+                }
+                for job in found
+            ]
+        )
+        return
+    rows = [(job.id, job.subject or "", job.state, job.started_at, job.error or "") for job in found]
+    output.table(("job", "deployment", "state", "started (UTC)", "error"), rows)
