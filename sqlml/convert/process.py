@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from sqlml.convert.isolation import (
 )
 from sqlml.convert.onnx_model import OnnxModel
 from sqlml.convert.received import Reference, printable
+from sqlml.convert.workdir import remove, size_below
 from sqlml.errors import ArtifactError, PolicyRefused, SqlmlError, UnsupportedModel, UsageError, WorkerError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 LARGEST_REPLY = 32 << 20
 KEPT_OUTPUT = 16 << 10
 WATCH_SECONDS = 0.1
-LARGER_LIMIT = "Raise the limit (worker_memory, worker_timeout), or register a smaller model."
+LARGER_LIMIT = "A smaller model would do; the limits are timeout_s and memory_bytes of sqlml.convert.open_worker."
 
 ERRORS: Mapping[str, type[SqlmlError]] = {
     "unsupported": UnsupportedModel,
@@ -182,7 +182,8 @@ class Process:
             raise WorkerError(
                 f"The conversion needs more than {self._memory_bytes >> 20} MB of memory.", hint=LARGER_LIMIT
             )
-        if _size_below(self._work) > WORK_BYTES:
+        size = size_below(self._work)
+        if size is None or size > WORK_BYTES:
             self._kill()
             raise WorkerError("The conversion filled its temporary directory and was ended.")
 
@@ -331,7 +332,7 @@ def open_worker(
         try:
             process.close()
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            remove(work)
 
 
 def _loaded(reply: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -357,12 +358,3 @@ def _resident_bytes(pid: int) -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0  # not Linux, or it just ended, which the pipes will tell
-
-
-def _size_below(directory: Path) -> int:
-    total = 0
-    for parent, _, names in os.walk(directory):
-        for name in names:
-            with contextlib.suppress(OSError):  # it was removed meanwhile
-                total += os.lstat(os.path.join(parent, name)).st_size
-    return total

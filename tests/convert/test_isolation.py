@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -203,6 +204,18 @@ def test_a_full_disk_is_prevented(attack, monkeypatch):
     assert "filled its temporary directory" in said
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')\nwhile True: pass",
+        "import os\nos.mkdir('d', 0o000); os.mkdir('e'); os.mkdir('e/f', 0o100)\nos.symlink('/', 'e/g')",
+        "for i in range(15_000): open(str(i), 'w').close()",
+    ],
+)
+def test_whatever_it_did_in_its_directory_is_removed(attack, source):
+    assert attack(source, timeout_s=20)
+
+
 def test_leaving_in_the_middle_is_told_with_the_last_words(attack):
     said = attack("import os, sys\nprint('goodbye', file=sys.stderr, flush=True)\nos._exit(7)")
 
@@ -303,6 +316,38 @@ def test_required_isolation_is_checked_before_the_model_is_loaded(attack, monkey
     monkeypatch.setattr(process, "features_of", lambda reply: [Feature("network", False, "none")])
 
     assert "SQLML_REQUIRE_ISOLATION=1" in attack("raise ValueError('ran')", require_isolation=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="confinement is Linux")
+@pytest.mark.parametrize(
+    ("absent", "lost"),
+    [
+        (["restrict_files"], {"writes", "reads"}),
+        (["refuse_system_calls", "enter_network_namespace"], {"network"}),
+        (["refuse_system_calls"], set()),
+        (["enter_network_namespace"], set()),
+        (["drop_capabilities", "die_with_parent"], {"capabilities", "end of the parent"}),
+    ],
+)
+def test_what_the_kernel_lacks_is_said_with_its_reason(tmp_path, absent, lost):
+    script = f"""
+import json
+from sqlml.convert.isolated import confine, kernel
+def none(*arguments): raise OSError(38, "not in this kernel")
+for name in {absent!r}: setattr(kernel, name, none)
+print(json.dumps(confine.confine(confine.Bounds({str(tmp_path)!r}, (), 1 << 30, 60, 1 << 20))))
+"""
+    root = str(Path(process.__file__).parents[2])
+    run = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": root}, check=True, capture_output=True
+    )
+
+    features = json.loads(run.stdout)
+
+    usual = {feature.name for feature in isolation_in_force() if not feature.in_force}
+    assert {feature["name"] for feature in features if not feature["in_force"]} >= lost
+    assert {feature["name"] for feature in features if not feature["in_force"]} - lost <= usual
+    assert all("not in this kernel" in feature["why"] for feature in features if feature["name"] in lost)
 
 
 def test_a_missing_artifact_is_named(tmp_path):

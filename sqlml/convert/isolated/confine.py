@@ -61,26 +61,29 @@ def confine(bounds: Bounds) -> list[dict[str, object]]:
 
     network = _attempt(kernel.enter_network_namespace)
     capabilities = _attempt(kernel.drop_capabilities)
-    files = _attempt(lambda: str(kernel.restrict_files((*SYSTEM_READS, *bounds.readable), DEVICES, bounds.work)))
     calls = _attempt(lambda: str(kernel.refuse_system_calls()))
+    processes = _processes(calls)  # may look into /proc, which Landlock will close
+    files = _attempt(lambda: str(kernel.restrict_files((*SYSTEM_READS, *bounds.readable), DEVICES, bounds.work)))
     # Last: a change of credentials, as by a new user namespace, would clear it.
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    death = _attempt(kernel.die_with_parent)
 
     abi = int(files.why) if files.in_force else 0
     landlock = f"Landlock ABI {abi}" if abi else f"no Landlock ({files.why})"
     seccomp = "system calls refused by seccomp" if calls.in_force else f"no seccomp ({calls.why})"
     tcp = [f"TCP rules of {landlock}"] if abi >= 4 else []
     ways = [network.why] * network.in_force + tcp + ["no sockets (seccomp)"] * calls.in_force
+    closed = network.in_force or calls.in_force
     features += [
         # TCP rules alone leave UDP open, so they count only as an addition to the other two.
         Feature(
-            "network", network.in_force or calls.in_force, ", ".join(ways) or f"{network.why}; {landlock}; {seccomp}"
+            "network", closed, ", ".join(ways) if closed else f"{network.why}; {seccomp}; TCP rules leave UDP open"
         ),
         Feature("writes", abi > 0, f"{landlock}, modes and owners {'fixed' if calls.in_force else 'not covered'}"),
         Feature("reads", abi > 0, f"{landlock}: Python, its libraries, the model" if abi else landlock),
         Feature("signals", abi >= 6 or calls.in_force, landlock if abi >= 6 else seccomp),
-        _processes(calls),
+        processes,
         Feature("capabilities", capabilities.in_force, capabilities.why),
+        Feature("end of the parent", death.in_force, death.why),
     ]
     return [asdict(feature) for feature in features]
 

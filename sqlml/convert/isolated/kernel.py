@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import platform
+import signal
 import struct
 from collections.abc import Iterable, Sequence
 
@@ -128,6 +129,12 @@ def _checked(result: int, what: str) -> int:
 
 def prctl(option: int, value: int) -> None:
     _checked(_libc().prctl(option, ctypes.c_ulong(value), 0, 0, 0), "prctl")
+
+
+def die_with_parent() -> str:
+    """Linux kills this process when the thread that started it ends."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    return "the worker is killed with it"
 
 
 def enter_network_namespace() -> str:
