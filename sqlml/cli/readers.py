@@ -20,9 +20,12 @@ from sqlml.cli import connection, options, views
     show_default=True,
     help="A copy of the database, or the prediction tables as Parquet files.",
 )
+@click.option(
+    "--storage-version", metavar="VERSION", help="v1.5.0: also for older clients. The database's own by default."
+)
 @options.database
 @options.as_json
-def publish(target: str, form: str, database: str | None, as_json: bool) -> None:
+def publish(target: str, form: str, storage_version: str | None, database: str | None, as_json: bool) -> None:
     """Put a copy in place atomically, for readers that must not wait.
 
     \b
@@ -30,7 +33,7 @@ def publish(target: str, form: str, database: str | None, as_json: bool) -> None
       sqlml publish exports/ --format parquet
     """
     with connection.checking(database) as opened:
-        done = sqlml.publish(opened, target, format=form)
+        done = sqlml.publish(opened, target, format=form, storage_version=storage_version)
     views.result(done, done.sentence(), as_json)
 
 

@@ -11,6 +11,7 @@ from sqlml.cli.output import cell, data
 if TYPE_CHECKING:
     from sqlml.checking import Checked
     from sqlml.comparison import Difference
+    from sqlml.doctor import Finding
     from sqlml.jobs import JobRecord
     from sqlml.lineage.tree import Node
     from sqlml.planning import Plan
@@ -165,6 +166,13 @@ def verifications(found: Sequence[Verification]) -> None:
         for check in one.checks
     ]
     output.table(("deployment", "check", "", "detail"), rows)
+
+
+def findings(found: Sequence[Finding]) -> None:
+    marks = {"ok": "", "warn": "NOTE", "missing": "MISSING"}
+    output.table(
+        ("what", "", "found", "what to do"), [(f.name, marks[f.state], f.found, f.remedy or "") for f in found]
+    )
 
 
 def tree(found: Lineage, as_tree: Callable[[Lineage], Node], as_json: bool) -> None:
