@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from sqlml import placing, sql
 from sqlml.database import DatabaseFacts, facts, open_database, translated
 from sqlml.errors import DatabaseError, NameRefused, UsageError
-from sqlml.publication import Format, Published
+from sqlml.publication import Published
 from sqlml.publishing_parquet import write_parquet
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def publish(
     source: Connection | str | Path,
     target: str | Path,
     *,
-    format: Format = "duckdb",
+    format: str = "duckdb",
     storage_version: str | None = None,
 ) -> Published:
     """Copy a database to `target`, atomically: readers see the old copy or the new one, never a part.
