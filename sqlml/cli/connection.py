@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlml
 from sqlml.cli import options
+from sqlml.cli.interrupts import interruptible
 from sqlml.errors import DatabaseLocked
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def writing(database: str | None, *, storage_version: str | None = None) -> Iterator[Connection]:
     """For commands that change it; a file that does not exist is made."""
     path = options.settings(database=database).require_database()
-    with sqlml.connect(path, storage_version=storage_version) as connection:
+    with sqlml.connect(path, storage_version=storage_version) as connection, interruptible(connection):
         yield connection
 
 
@@ -27,7 +28,7 @@ def changing(database: str | None) -> Iterator[Connection]:
     """For commands that change what is deployed: a file that does not exist is a mistake, not a new database."""
     path = options.settings(database=database).require_database()
     require_file(path)
-    with sqlml.connect(path) as connection:
+    with sqlml.connect(path) as connection, interruptible(connection):
         yield connection
 
 
@@ -35,7 +36,7 @@ def changing(database: str | None) -> Iterator[Connection]:
 def reading(database: str | None) -> Iterator[Connection]:
     """For commands that only look: several may at once."""
     path = options.settings(database=database).require_database()
-    with sqlml.connect(path, read_only=path != ":memory:") as connection:
+    with sqlml.connect(path, read_only=path != ":memory:") as connection, interruptible(connection):
         yield connection
 
 
@@ -48,7 +49,7 @@ def checking(database: str | None) -> Iterator[Connection]:
         connection = sqlml.connect(path)
     except DatabaseLocked:
         connection = sqlml.connect(path, read_only=True)
-    with connection:
+    with connection, interruptible(connection):
         yield connection
 
 

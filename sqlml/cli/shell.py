@@ -97,7 +97,6 @@ def _answer(connection: Connection, text: str) -> None:
             for statement in connection.extract_statements(text):
                 _execute(connection, statement, as_json=False, limit=SHOWN_ROWS)
     except KeyboardInterrupt:
-        connection.interrupt()
         output.say("Stopped.")
         return
     except SqlmlError as error:

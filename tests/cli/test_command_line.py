@@ -259,6 +259,7 @@ def test_interrupting_a_statement_keeps_the_shell(
     import duckdb
 
     from sqlml.cli import shell
+    from sqlml.cli.interrupts import interruptible
 
     def press_ctrl_c_later(prompt: str) -> str:
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -267,7 +268,7 @@ def test_interrupting_a_statement_keeps_the_shell(
 
     monkeypatch.setattr(shell, "HISTORY", str(tmp_path / "history"))
     monkeypatch.setattr("builtins.input", press_ctrl_c_later)
-    with duckdb.connect() as connection:
+    with duckdb.connect() as connection, interruptible(connection):
         shell.interact(connection)
 
     captured = capsys.readouterr()
