@@ -268,7 +268,7 @@ class _Scope:
         return Columns(tuple(outputs))
 
     def output(self, projection: exp.Expr) -> Output:
-        value = projection.this if isinstance(projection, exp.Alias) else projection
+        value = (projection.this if isinstance(projection, exp.Alias) else projection).unnest()
         plain = isinstance(value, exp.Column)
         return Output(projection.alias_or_name, self.references(value), None if plain else _shown(value))
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sqlml.lineage.columns import label
 from sqlml.lineage.query import Column, ColumnLineage, DeploymentLineage, Feature, KeyLineage, Origin, Use
+from sqlml.relation import split_name
 
 SHORT = 12
 
@@ -32,7 +34,7 @@ def _printable(text: str) -> str:
 
 def deployment_tree(lineage: DeploymentLineage) -> Node:
     origin = lineage.origin
-    source = f"source: {lineage.source}" if lineage.source else "no source: functions only"
+    source = f"source: {_name(lineage.source)}" if lineage.source else "no source: functions only"
     return Node(
         f"{origin.deployment} v{origin.version} ({origin.state}, engine {origin.engine})",
         (
@@ -41,6 +43,11 @@ def deployment_tree(lineage: DeploymentLineage) -> Node:
             Node("gives", tuple(Node(name) for name in lineage.predictions)),
         ),
     )
+
+
+def _name(source: str) -> str:
+    """The SQL name that the catalog keeps, as a person writes it."""
+    return label(split_name(source))
 
 
 def _model(origin: Origin) -> tuple[Node, ...]:
@@ -106,4 +113,4 @@ def _outputs(outputs: dict[str, object], key: dict[str, str]) -> str:
 def _scoring(scoring_id: str, scored_at: object, scoring: dict[str, object]) -> str:
     if not scoring:
         return f"scoring {scoring_id} at {scored_at} UTC: its record is gone"
-    return f"scoring {scoring_id} ({scoring['kind']}) of {scoring['source']} at {scored_at} UTC by {scoring['who']}"
+    return f"scoring {scoring_id} ({scoring['kind']}) of {_name(str(scoring['source']))} at {scored_at} UTC by {scoring['who']}"

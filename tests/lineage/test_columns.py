@@ -370,4 +370,4 @@ def test_only_the_columns_asked_for_are_traced(connection: duckdb.DuckDBPyConnec
 def test_the_expression_in_between_is_kept(connection: duckdb.DuckDBPyConnection) -> None:
     relation = make(connection, "SELECT fee + 1 AS f FROM customers")
 
-    assert [e.how for e in trace(connection, relation)] == ["(fee + 1)"]
+    assert [e.how for e in trace(connection, relation)] == ["fee + 1"]

@@ -91,7 +91,7 @@ def test_the_recorded_edges_lead_from_the_data_to_the_predictions(connection: du
         ("model version", "churn v2", "model", "2" * 64, "files ffffffffffff converted to ONNX"),
         ("model", "2" * 64, "version", "churn v2", "engine sql"),
         ("column", "customers.Tenure", "column", "enriched.Tenure", None),
-        ("column", "customers.monthly", "column", "enriched.fee", "(monthly * 2)"),
+        ("column", "customers.monthly", "column", "enriched.fee", "monthly * 2"),
         ("column", "customers.customer_id", "column", "enriched.customer_id", None),
         ("column", "enriched.Tenure", "feature", "tenure", None),
         ("column", "enriched.fee", "feature", "fee", None),
