@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -27,9 +28,9 @@ ROW = "sqlml t"
 
 WHOLE_SIZES = (2047, 2048, 2049, 5000)
 SMALL_SIZES = (1, 2)
-STREAMED_ROWS = 256
+STREAMED_ROWS = 64
 """Rows that arrive one and two at a time within one query; each is a call of its own for an Arrow function."""
-SINGLE_QUERIES = 8
+SINGLE_QUERIES = 6
 SINGLE_SECONDS = 0.5
 
 
@@ -92,6 +93,7 @@ def ask_functions(
     connection: Connection, signature: Signature, functions: Functions, rows: HostileRows, batch: Batch
 ) -> Answers:
     """What the functions say about the rows of one batch."""
+    import duckdb
     import pyarrow as pa
 
     table = rows.features.take(list(batch.ids))
@@ -103,21 +105,29 @@ def ask_functions(
         table = pa.Table.from_batches(table.combine_chunks().to_batches(max_chunksize=batch.size))
     connection.register(ARROW, table)
     try:
-        source = ARROW
-        if not batch.streamed:
-            # A table, not the Arrow data: only tables have statistics for DuckDB to reason from.
-            connection.execute(sql.create_temporary(TABLE, sql.render(exp.select("*").from_(sql.table(ARROW)))))
-            source = TABLE
-        query = _question(signature, functions, source, by_values=batch.by_values)
-        answered = connection.execute(sql.render(query)).to_arrow_table()
-    finally:
-        connection.unregister(ARROW)
+        answered = _asked(connection, signature, functions, batch)
+    except duckdb.Error:
+        with contextlib.suppress(duckdb.Error):  # the transaction is aborted, and takes the view with it
+            connection.unregister(ARROW)
+        raise
+    connection.unregister(ARROW)
     return _answers(signature, answered, batch)
+
+
+def _asked(connection: Connection, signature: Signature, functions: Functions, batch: Batch) -> pa.Table:
+    source = ARROW
+    if not batch.streamed:
+        # A table, not the Arrow data: only tables have statistics for DuckDB to reason from.
+        connection.execute(sql.create_temporary(TABLE, sql.render(exp.select("*").from_(sql.table(ARROW))))).fetchall()
+        source = TABLE
+    query = _question(signature, functions, source, by_values=batch.by_values)
+    # Not execute(): DuckDB 2 warns that its Arrow output is copied once more.
+    return connection.sql(sql.render(query)).to_arrow_table()
 
 
 def forget(connection: Connection) -> None:
     """Leave no temporary table behind."""
-    connection.execute(sql.drop_table(("temp", TABLE)))
+    connection.execute(sql.drop_table(("temp", TABLE))).fetchall()
 
 
 def _question(signature: Signature, functions: Functions, source: str, *, by_values: bool) -> exp.Select:
@@ -170,9 +180,10 @@ def _answers(signature: Signature, answered: pa.Table, batch: Batch) -> Answers:
         partly |= column.is_null().to_numpy(zero_copy_only=False) != absent
     matrix = np.column_stack([_doubles(column) for column in numbers]) if numbers else np.empty((count, 0))
     if "positive" in answered.column_names:
-        # One number said twice: a difference between the two is taken into the comparison.
+        # One number said twice: where the two differ, the other one is compared.
         positive = _doubles(answered.column("positive"))
         differs = ~((positive == matrix[:, 1]) | (np.isnan(positive) & np.isnan(matrix[:, 1])))
+        differs &= ~numbers[1].is_null().to_numpy(zero_copy_only=False)
         matrix[differs, 1] = positive[differs]
     texts = answered.column("error").to_pylist()
     return Answers(

@@ -187,7 +187,7 @@ def _numbers(expected: Expected, answers: Answers, slack: Slack | None) -> tuple
         apart = np.where(same, 0.0, np.abs(wanted - got))
         scale = np.maximum(1.0, np.maximum(np.abs(wanted), np.abs(got)))
         # Not `>`: a NaN on one side must count as wrong.
-        wrong = ~((apart <= expected.tolerance * scale) & np.isfinite(apart))
+        wrong = ~(same | ((apart <= expected.tolerance * scale) & np.isfinite(apart)))
         relative = np.where(same, 0.0, apart / np.where(np.isfinite(scale), scale, 1.0)).max(axis=1, initial=0.0)
     verdicts = np.where(wrong.any(axis=1), Verdict.SCORE, Verdict.AGREES).astype(np.int64)
     if slack is None:

@@ -6,7 +6,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -75,6 +75,7 @@ def check(
         threshold: The deployment's own, where `predict` does not follow the model's rule.
         seed: Which rows go into the small batches and how rows are shuffled.
     """
+    import duckdb
     import numpy as np
 
     started = time.perf_counter()
@@ -85,9 +86,15 @@ def check(
     examples: dict[int, Json] = {}
     done: Counter[tuple[str, int]] = Counter()
     slack: Slack | None = None
+    broken = None
     try:
         for batch in batches(len(rows), seed):
-            answers = ask_functions(connection, model.signature, functions, rows, batch)
+            try:
+                answers = ask_functions(connection, model.signature, functions, rows, batch)
+            except duckdb.Error as error:
+                # A bad row must never kill a query; nothing more can be asked in an aborted transaction.
+                broken = f"the query fails over a {batch.what}: {str(error).splitlines()[0]}"
+                break
             verdicts, apart = judge(expected, answers, slack)
             if slack is None and (verdicts >= Verdict.LABEL).any():
                 slack = rounding(model, rows.features)
@@ -97,8 +104,10 @@ def check(
             _keep_examples(examples, batch, rows, questions.reference, expected, answers, verdicts)
             done[(batch.what.partition(",")[0], batch.size)] += len(batch.ids) // batch.size if batch.streamed else 1
     finally:
-        forget(connection)
-    return _evidence(questions, expected, worst, largest, examples, done, time.perf_counter() - started)
+        if broken is None:
+            forget(connection)
+    evidence = _evidence(questions, expected, worst, largest, examples, done, time.perf_counter() - started)
+    return evidence if broken is None else replace(evidence, failed={broken: evidence.rows, **evidence.failed})
 
 
 def _evidence(
