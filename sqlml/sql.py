@@ -77,8 +77,10 @@ def double(value: float) -> exp.Expression:
     value = float(value)
     if math.isnan(value) or math.isinf(value):
         return cast(text({True: "nan"}.get(math.isnan(value), "inf" if value > 0 else "-inf")), "DOUBLE")
-    mantissa = repr(value)
-    return exp.Literal.number(mantissa if "e" in mantissa else mantissa + "e0")
+    mantissa = repr(abs(value))
+    literal = exp.Literal.number(mantissa if "e" in mantissa else mantissa + "e0")
+    # The sign stays outside: sqlglot rewrites a negative number's text, and "-0.1e0" comes out as the DECIMAL -0.1.
+    return exp.Neg(this=literal) if math.copysign(1.0, value) < 0 else literal
 
 
 def integer(value: int) -> exp.Expression:
@@ -176,24 +178,21 @@ def struct(fields: Mapping[str, exp.Expression]) -> exp.Expression:
     )
 
 
-def create_macro(
-    path: Sequence[str],
-    parameters: Sequence[tuple[str, exp.Expression | None]],
-    body: exp.Expr,
-    *,
-    replace: bool = False,
-) -> str:
-    """A scalar macro as SQL text, or a table macro where `body` is a query; a parameter may have a default.
+def macro_text(parameters: Sequence[tuple[str, exp.Expression | None]], body: exp.Expr) -> str:
+    """Parameters and body of a scalar macro, or of a table macro where `body` is a query; a parameter may have a default.
 
     sqlglot has no node for defaults of macro parameters, so the text is put together here.
 
-    >>> create_macro(("m", "f"), [("r", None), ("t", exp.Null())], column("age", "r"))
-    'CREATE MACRO "m"."f"("r", "t" := NULL) AS "r"."age"'
+    >>> macro_text([("r", None), ("t", exp.Null())], column("age", "r"))
+    '("r", "t" := NULL) AS "r"."age"'
     """
     listed = ", ".join(quote(name) + ("" if node is None else f" := {render(node)}") for name, node in parameters)
-    verb = "CREATE OR REPLACE MACRO" if replace else "CREATE MACRO"
-    kind = "AS TABLE" if isinstance(body, exp.Query) else "AS"
-    return f"{verb} {quote_path(*path)}({listed}) {kind} {render(body)}"
+    return f"({listed}) {'AS TABLE' if isinstance(body, exp.Query) else 'AS'} {render(body)}"
+
+
+def create_macro(path: Sequence[str], text: str, *, replace: bool = False) -> str:
+    """CREATE MACRO of what `macro_text` gave."""
+    return f"{'CREATE OR REPLACE MACRO' if replace else 'CREATE MACRO'} {quote_path(*path)}{text}"
 
 
 def create_schema(name: str) -> str:
@@ -242,7 +241,7 @@ def create_trigger(name: str, table: Sequence[str], event: str, transition: str,
 
 def sampled(query: str, rows: int, seed: int) -> str:
     """The same `rows` rows of a query each time, as DuckDB's reservoir draws them."""
-    return f'SELECT * FROM ({query}) AS "all rows" USING SAMPLE reservoir({int(rows)} ROWS) REPEATABLE ({int(seed)})'
+    return f'SELECT * FROM ({query}) AS "all rows" USING SAMPLE reservoir({int(rows)} ROWS) REPEATABLE ({int(seed)})'  # noqa: S608 - made by us
 
 
 def add_column(path: Sequence[str], name: str, type_name: str) -> str:

@@ -14,8 +14,8 @@ from sqlglot import exp
 
 from sqlml import sql
 from sqlml.compile import trees
-from sqlml.compile.algebra import Algebra
-from sqlml.compile.constants import COMPARISONS, MIRRORED
+from sqlml.compile.algebra import LARGEST, Algebra
+from sqlml.compile.constants import COMPARISONS, MIRRORED, NEGATED
 from sqlml.compile.nodes import Const, Forest, Input, Key, Lookup, Node, Op, Select, Value, is_missing_test, is_op
 
 DEPTH = 800
@@ -40,6 +40,7 @@ class Emitter:
         present: frozenset[Input] = frozenset(),
     ) -> None:
         self._features = features
+        self._raw = [_unguarded(feature) for feature in features]
         self._names = names
         self._present = present
 
@@ -52,7 +53,7 @@ class Emitter:
         if isinstance(node, Const):
             return literal(node.value)
         if isinstance(node, Input):
-            return self._features[node.index].copy()
+            return (self._raw if node in self._present else self._features)[node.index].copy()
         if isinstance(node, Lookup):
             return self._lookup(node)
         if isinstance(node, Select):
@@ -102,6 +103,16 @@ class Emitter:
         if is_op(node, "not"):
             return self.strict(node.args[0])
         return self._negation(node)
+
+    def in_range(self, column: Input, *, finite: bool) -> exp.Expression:
+        """TRUE where the column is there (and finite, if asked); FALSE or NULL elsewhere.
+
+        As a range, because DuckDB folds it away where the column's statistics lie inside.
+        """
+        raw = self._raw[column.index].copy()
+        if finite:
+            return exp.Between(this=raw, low=sql.double(-LARGEST), high=sql.double(LARGEST))
+        return exp.LTE(this=raw, expression=sql.double(math.inf))
 
     def choose(self, node: Node, label: Callable[[Value], exp.Expression]) -> exp.Expression:
         """A node over listed values, each value written by `label`."""
@@ -175,6 +186,12 @@ class Emitter:
     def _comparison(self, node: Op) -> exp.Expression:
         name, (a, b) = node.name, node.args
         left, right = _wrapped(self.value(a)), _wrapped(self.value(b))
+        if isinstance(a, Input) and not may_be_nan(b):
+            # Most of a tree is this, so it goes without the guard against NaN where the comparison has no need of it.
+            raw = _wrapped(self._raw[a.index].copy())
+            if name in ("<", "<=", "==") or raw == left:
+                return COMPARED[name](this=raw, expression=right)
+            return COMPARED[MIRRORED[name]](this=_negative(raw), expression=_negative(right))
         if may_be_nan(a) and name in (">", ">=") and not may_be_nan(b):
             # -a < -b is a > b, but for NaN, which is above everything and so never below.
             return COMPARED[MIRRORED[name]](this=_negative(left), expression=_negative(right))
@@ -188,8 +205,8 @@ class Emitter:
 
     def _negation(self, node: Node) -> exp.Expression:
         if is_op(node, "<", "<=", ">", ">=") and isinstance(node.args[0], Input) and isinstance(node.args[1], Const):
-            opposite = COMPARED[{"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[node.name]]
-            made = opposite(this=self.value(node.args[0]), expression=self.value(node.args[1]))
+            opposite = Op(NEGATED[node.name], node.args, "bool")
+            made = self._comparison(opposite)
             if not self.nullable(node.args[0]):
                 return made
             return sql.any_of([made, _is_null(self.value(node.args[0]))])
@@ -214,22 +231,22 @@ class Emitter:
 
     def _is_in(self, node: Lookup) -> exp.Expression:
         """`x = 'a'`, `x IN (...)`, or what they come to when they are turned round."""
-        column = self._features[node.column.index]
+        column, raw = self._features[node.column.index], self._raw[node.column.index]
         listed = [key for key, _ in node.table if key is not None]
         missing = any(key is None for key, _ in node.table)
         if not node.default:
-            found = [_one_of(column, listed)] if listed else []
+            found = [_one_of(raw, listed)] if listed else []
             return sql.any_of(found + ([_is_null(column.copy())] if missing else []))
         if not listed:
             return exp.Not(this=_is_null(column.copy()))
-        outside = exp.Not(this=exp.Paren(this=_one_of(column, listed)))
+        outside = exp.Not(this=exp.Paren(this=_one_of(raw, listed)))
         if missing or not self.nullable(node.column):
             return outside
         return sql.any_of([outside, _is_null(column.copy())])
 
     def _lookup(self, node: Lookup, label: Callable[[Value], exp.Expression] | None = None) -> exp.Expression:
         write = label or literal
-        column = self._features[node.column.index]
+        column, raw = self._features[node.column.index], self._raw[node.column.index]
         by_value: dict[str, tuple[Value, list[Key]]] = {}
         for key, value in node.table:
             by_value.setdefault(repr(value), (value, []))[1].append(key)
@@ -237,13 +254,13 @@ class Emitter:
         missing = [v for k, v in node.table if k is None]
         if len(by_value) == len(node.table) and len(single) > 1:
             ifs = [exp.If(this=_key(k), true=write(v)) for k, v in single]
-            made: exp.Expression = exp.Case(this=column.copy(), ifs=ifs, default=write(node.default))
+            made: exp.Expression = exp.Case(this=raw.copy(), ifs=ifs, default=write(node.default))
         elif single:
             cases = []
             for value, keys in by_value.values():
                 found = [k for k in keys if k is not None]
                 if found:
-                    cases.append((_one_of(column, found), write(value)))
+                    cases.append((_one_of(raw, found), write(value)))
             made = sql.case(cases, write(node.default))
         else:
             made = write(node.default)
@@ -375,6 +392,11 @@ FUNCTIONS: dict[str, Callable[..., exp.Expression]] = {
 }
 
 
+def _unguarded(feature: exp.Expression) -> exp.Expression:
+    """The feature without its guard against NaN (`features.feature`), for where NaN and NULL come to the same."""
+    return feature.this if isinstance(feature, exp.Nullif) else feature
+
+
 def _one_of(column: exp.Expression, keys: Sequence[Key]) -> exp.Expression:
     if len(keys) == 1:
         return exp.EQ(this=column.copy(), expression=_key(keys[0]))
@@ -390,8 +412,10 @@ def _is_null(node: exp.Expression) -> exp.Expression:
 
 
 def _negative(node: exp.Expression) -> exp.Expression:
-    if isinstance(node, exp.Literal) and not node.is_string:
-        return sql.double(-float(node.this))
+    inner = node.this if isinstance(node, exp.Paren) else node
+    if isinstance(inner, exp.Neg):
+        opposite: exp.Expression = inner.this
+        return opposite
     return exp.Neg(this=_wrapped(node))
 
 

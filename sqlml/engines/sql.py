@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from sqlml import sql
 from sqlml.compile import Program, compile_onnx
-from sqlml.compile.nodes import Const, Input, Node, Select, Value, is_missing_test
+from sqlml.compile.nodes import Const, Input, Node, Select, Value, is_missing_test, is_op
 from sqlml.convert.onnx_model import OnnxModel
 from sqlml.engines.emit import Emitter
 from sqlml.engines.outputs import Outputs
@@ -79,17 +79,26 @@ def _reasons(program: Program) -> Node | None:
 
 
 def _nothing_wrong(features: Sequence[exp.Expression], error: Node) -> exp.Expression:
-    """TRUE where the error's number is 0, FALSE elsewhere, never NULL."""
+    """TRUE where the error's number is 0; FALSE or NULL elsewhere."""
     plain = Emitter(features, {})
     if not (isinstance(error, Select) and error.default == 0 and all(code for _, code in error.cases)):
         number = plain.choose(error, lambda code: sql.integer(int(code)))
         return exp.EQ(this=number, expression=sql.integer(0))
-    # A column that is NULL makes its own test FALSE and thereby the whole, whatever NULL does to the other tests.
-    present = frozenset(_checked(error))
-    assuming = Emitter(features, {}, present)
-    missing = [exp.Not(this=exp.Is(this=plain.value(column), expression=exp.Null())) for column in _checked(error)]
-    others = [assuming.refuted(condition) for condition, _ in error.cases if not is_missing_test(condition)]
-    return sql.all_of([*missing, *others])
+    # A column that is missing makes the whole not TRUE by its own test, whatever that does to the other tests.
+    checked = _checked(error)
+    assuming = Emitter(features, {}, frozenset(checked))
+    infinite = {c.args[0] for c, _ in error.cases if is_op(c, "is_inf") and c.args[0] in checked}
+    tests = [
+        exp.Not(this=exp.Is(this=plain.value(column), expression=exp.Null()))
+        if column.dtype == "text"
+        else plain.in_range(column, finite=column in infinite)
+        for column in checked
+    ]
+    for condition, _ in error.cases:
+        covered = is_missing_test(condition) or (is_op(condition, "is_inf") and condition.args[0] in infinite)
+        if not covered:
+            tests.append(assuming.refuted(condition))
+    return sql.all_of(tests)
 
 
 def _checked(error: Node) -> list[Input]:

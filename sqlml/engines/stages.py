@@ -11,10 +11,10 @@ from sqlml import sql
 Lets = tuple[tuple[str, exp.Expression], ...]
 
 ATOMS = (exp.Column, exp.Literal, exp.Paren, exp.Func, exp.Case, exp.Cast, exp.Boolean, exp.Null, exp.Dot)
-BLOW_UP = 1.5
+BLOW_UP = 4
 """A macro's body may grow by this factor before it binds its intermediates instead of repeating them."""
-SMALL_BODY = 400
-"""Nodes: below it DuckDB's own common subexpressions are cheaper than the 35 ns a row that binding costs."""
+SMALL_BODY = 4_000
+"""Nodes up to which repeating is cheaper: binding costs a list, a struct and a lambda's vectors for every row."""
 
 
 def inline(lets: Lets, result: exp.Expression) -> exp.Expression:

@@ -33,12 +33,12 @@ ROW = "r"
 THRESHOLD = "threshold"
 MANY_CLASSES = 200
 """Past this many classes a prediction table has one MAP column instead of one column per class."""
-CAST = "sqlml cast"
+CAST, READABLE = "sqlml cast", "sqlml readable"
 
 
 @dataclass(frozen=True)
 class Macro:
-    """A scalar macro: `sql.create_macro((schema, macro.name), macro.parameters, macro.body)` makes it."""
+    """A scalar macro: `sql.macro_text(parameters, body)` is what `sql.create_macro` makes it of."""
 
     name: str
     parameters: tuple[tuple[str, exp.Expression | None], ...]
@@ -54,7 +54,7 @@ def macros(
     for two classes `probability(r)` too, and `predict` takes `threshold := NULL`. `threshold` is the deployment's own:
     None leaves the decision to the model's own rule. Every one gives NULL for a row that has an error.
     """
-    row = _computed(signature, engine, [sql.column(c.name, ROW) for c in signature.columns])
+    row = _computed(signature, engine, [sql.column(c.name, ROW) for c in signature.columns], staged=False)
     made: list[tuple[str, tuple[tuple[str, exp.Expression | None], ...], exp.Expression]] = []
     by_row: tuple[tuple[str, exp.Expression | None], ...] = ((ROW, None),)
     default = _prediction(signature, row.outputs, threshold)
@@ -70,7 +70,7 @@ def macros(
         proba = sql.struct(dict(zip(class_fields(signature), row.outputs.probabilities, strict=True)))
         made.append(("predict_proba", by_row, inline(row.lets, proba)))
     made.append(("error", by_row, inline(row.lets, row.outputs.error)))
-    values = _computed(signature, engine, [sql.column(c.name) for c in signature.columns])
+    values = _computed(signature, engine, [sql.column(c.name) for c in signature.columns], staged=False)
     arguments: tuple[tuple[str, exp.Expression | None], ...] = tuple((c.name, None) for c in signature.columns)
     made.append(("predict_values", arguments, inline(values.lets, _prediction(signature, values.outputs, threshold))))
     return tuple(Macro(name + suffix, parameters, body) for name, parameters, body in made)
@@ -108,7 +108,7 @@ def staged_select(
     the text of the first value that could not be read (NULL when all could).
     `passthrough` expressions see the source's columns; features are taken from it by the signature's names.
     """
-    computed = _computed(signature, engine, [sql.column(c.name) for c in signature.columns])
+    computed = _computed(signature, engine, [sql.column(c.name) for c in signature.columns], staged=True)
     outputs = computed.outputs
     answers = [_prediction(signature, outputs, threshold)]
     if _is_wide(signature):
@@ -165,29 +165,35 @@ class _Computed:
     outputs: Outputs
 
 
-def _computed(signature: Signature, engine: Engine, references: Sequence[exp.Expression]) -> _Computed:
+def _computed(signature: Signature, engine: Engine, references: Sequence[exp.Expression], *, staged: bool) -> _Computed:
+    """`staged` names the features, so that each is computed once.
+
+    A macro repeats them instead: for a column that has the model's type already they fold to the bare column, while
+    binding them to a name (a STRUCT in a lambda) made 100 small trees ten times slower.
+    """
     pairs = list(zip(signature.columns, references, strict=True))
     features: Lets = tuple((f"sqlml f{i}", feature(column, ref)) for i, (column, ref) in enumerate(pairs))
-    outputs = engine.outputs([sql.column(name) for name, _ in features])
+    outputs = engine.outputs([sql.column(name) if staged else node for name, node in features])
     unreadable = [found for column, ref in pairs if (found := cast_error(column, ref))]
-    lets: Lets = (*features, *outputs.lets)
+    lets: Lets = features if staged else ()
     if unreadable:
-        lets = (*features, (CAST, sql.case(unreadable)), *outputs.lets)
+        readable = sql.all_of([exp.Not(this=exp.Paren(this=bad)) for bad, _ in unreadable])
+        lets = (*lets, (READABLE, readable), (CAST, sql.case(unreadable)))
         outputs = _refuse_unreadable(outputs)
-    return _Computed(features, bool(unreadable), lets, outputs)
+    return _Computed(features, bool(unreadable), (*lets, *outputs.lets), outputs)
 
 
 def _refuse_unreadable(outputs: Outputs) -> Outputs:
-    """An unreadable value looks missing to the engine, so its answers are withheld where `CAST` has a reason."""
+    """An unreadable value looks missing to the engine, so its answers are withheld."""
 
     def where_readable(node: exp.Expression) -> exp.Expression:
-        return sql.case([(exp.Is(this=sql.column(CAST), expression=exp.Null()), node)])
+        return sql.case([(sql.column(READABLE), node)])
 
     return Outputs(
         lets=outputs.lets,
         prediction=where_readable(outputs.prediction),
         probabilities=tuple(where_readable(p) for p in outputs.probabilities),
-        error=exp.Coalesce(this=sql.column(CAST), expressions=[outputs.error]),
+        error=sql.case([(sql.column(READABLE), outputs.error)], sql.column(CAST)),
     )
 
 
