@@ -50,7 +50,19 @@ def rounding(model: OnnxModel, features: pa.Table) -> Slack:
             shape = (features.num_rows, 0)
             bound = np.zeros(shape)
         undecided = _undecided(graph.graph, values, errors, TOLERANCES[model.precision], features.num_rows)
-    return Slack(np.broadcast_to(np.where(np.isnan(bound), np.inf, bound), shape), undecided)
+    # An infinite bound is a sum that overflows. It excuses nothing where the input itself is infinite or missing,
+    # for then infinity or NaN is the exact answer.
+    whole = _whole(model, values)
+    bound = np.where(np.isnan(bound) | ~whole[:, None], 0.0, bound)
+    return Slack(np.broadcast_to(bound, shape), undecided & whole)
+
+
+def _whole(model: OnnxModel, values: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Rows without an infinite input."""
+    import numpy as np
+
+    numbers = [~np.isinf(values[c.name][:, 0]) for c in model.signature.columns if not c.is_text]
+    return np.logical_and.reduce(numbers) if numbers else np.ones(1, dtype=bool)
 
 
 def _evaluated(graph: Any, model: OnnxModel, features: pa.Table) -> dict[str, Any]:
@@ -223,8 +235,7 @@ def _lipschitz(factor: float, most: float = float("inf")) -> Rule:
     ) -> Any:
         import numpy as np
 
-        moved = np.where(np.isnan(errors[0]), np.inf, factor * errors[0])
-        return np.minimum(moved, most) + SPARE * unit * np.abs(output)
+        return np.minimum(factor * errors[0], most) + SPARE * unit * np.abs(output)
 
     return rule
 
@@ -234,7 +245,7 @@ def _softmax(
 ) -> Any:
     import numpy as np
 
-    widest = np.max(np.where(np.isnan(errors[0]), np.inf, errors[0]), axis=-1, keepdims=True)
+    widest = np.max(errors[0], axis=-1, keepdims=True)
     return np.minimum(output * np.expm1(np.minimum(2 * widest, 700.0)), 1.0) + (output.shape[-1] + SPARE) * unit
 
 
