@@ -14,6 +14,7 @@ from sqlml.deployment import Options
 from sqlml.prepare import Prepared
 from sqlml.scoring import insert_predictions, target_of
 from sqlml.state import exists
+from sqlml.registry.store import shown
 from sqlml.version import __version__
 
 if TYPE_CHECKING:
@@ -38,9 +39,10 @@ def version_row(options: Options, prepared: Prepared, number: int) -> Version:
         model_version=None if model.number is None else str(model.number),
         model_id=model.model_id,
         run_id=model.run_id or artifact.run_id,
-        tracking_uri=model.tracking_uri,
-        registry_uri=model.registry_uri,
-        artifact_uri=model.location,
+        # Everybody who may read the database, or a published copy of it, reads these.
+        tracking_uri=None if model.tracking_uri is None else shown(model.tracking_uri),
+        registry_uri=None if model.registry_uri is None else shown(model.registry_uri),
+        artifact_uri=shown(model.location),
         artifact_sha256=artifact.sha256,
         artifact_files=json.dumps([asdict(file) for file in artifact.files], ensure_ascii=False),
         run=prepared.run_json,
