@@ -60,4 +60,4 @@ def sql(statement: str | None, read_only: bool, database: str | None, as_json: b
         elif sys.stdin.isatty():
             shell.interact(opened)
         else:
-            shell.run(opened, click.get_text_stream("stdin").read(), as_json=as_json)
+            shell.run(opened, sys.stdin.read(), as_json=as_json)
