@@ -208,11 +208,20 @@ def _decide(signature: Signature, outputs: Outputs, threshold: exp.Expression) -
 
     DuckDB orders NaN above every number, hence `-p <= -threshold`.
     """
-    positive = outputs.probabilities[1]
-    reached = exp.LTE(this=exp.Neg(this=exp.Paren(this=positive.copy())), expression=exp.Neg(this=threshold))
-    there = exp.Not(this=exp.Is(this=positive.copy(), expression=exp.Null()))
     no, yes = (sql.value(label) for label in signature.classes)
-    return sql.case([(reached, yes), (there, no)])
+
+    def decided(positive: exp.Expression, *, there: bool) -> exp.Expression:
+        # An engine that gives its answer under a condition is asked once, inside; a macro's body is half as long.
+        if isinstance(positive, exp.Case) and not positive.this and not positive.args.get("default"):
+            (branch,) = positive.args["ifs"]
+            return sql.case([(branch.this.copy(), decided(branch.args["true"], there=True))])
+        left, right = exp.Neg(this=exp.Paren(this=positive.copy())), exp.Neg(this=exp.Paren(this=threshold.copy()))
+        reached = exp.LTE(this=left, expression=right)
+        if there:
+            return sql.case([(reached, yes)], no)
+        return sql.case([(reached, yes), (exp.Not(this=exp.Is(this=positive.copy(), expression=exp.Null())), no)])
+
+    return decided(outputs.probabilities[1], there=False)
 
 
 def _has_threshold(signature: Signature) -> bool:
