@@ -12,9 +12,9 @@ from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
 from sqlml.deployment import Options
 from sqlml.prepare import Prepared
+from sqlml.registry.store import shown
 from sqlml.scoring import insert_predictions, target_of
 from sqlml.state import exists
-from sqlml.registry.store import shown
 from sqlml.version import __version__
 
 if TYPE_CHECKING:
