@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from sklearn.utils import get_tags
 
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, below, refuse
 from sqlml.convert.isolated.sklearn.functions import elementwise
-from sqlml.convert.isolated.sklearn.validate import check_names, numbers, refuse_text
+from sqlml.convert.isolated.sklearn.validate import Finite, check_names, numbers, refuse_text
 from sqlml.convert.isolated.table import OBJECT, Table, beside, table_of
 
 
@@ -139,24 +140,27 @@ def feature_union(ctx: Context, est: Estimator, table: Table, step: str) -> Tabl
 
 def feature_selector(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
     """VarianceThreshold, SelectKBest and their kin: a mask over the columns, after the checks of SelectorMixin."""
-    keep = np.flatnonzero(est.get_support())
-    if not table.frame or any(f.text for f in table.features) or table.array_dtype == OBJECT:
-        table = table.as_array()
-    nan = est.__sklearn_tags__().input_tags.allow_nan
+    refuse_text(est, table, step)
+    keep = [int(i) for i in np.flatnonzero(est.get_support())]
+    if not keep:
+        raise refuse(est, step, "it selects no column at all.", "Train with a selection that keeps some columns.")
+    allows = bool(get_tags(est).input_tags.allow_nan)
     who = type(est).__name__
-    # SelectorMixin.transform validates with dtype=None: text passes, and NaN in it raises unless allowed.
-    if any(f.text for f in table.features):
-        refuse_text(est, table, step)
-    frame_features = table.features
-    checked = numbers(
-        ctx.graph, est, table, step, finite="allow-nan" if nan else "all", float32=True, keep=True, who=who
-    )
-    dtype = table.array_dtype if not table.frame else None
-    features = [
-        replace(f, dtype=dtype if dtype is not None else checked.array_dtype, name=None)
-        for f, _ in zip(checked.features, frame_features, strict=True)
-    ]
-    return checked.with_features(features).select([int(i) for i in keep])
+    if table.frame and wants_frame(est):
+        # The original then skips check_array, and with it every check of values.
+        check_names(est, table, step)
+        return table.select(keep)
+    if table.array_dtype == OBJECT:
+        # In object arrays check_array looks for NaN only, and it leaves them as they are.
+        check_names(est, table, step)
+        checked = table.as_array() if allows else ctx.graph.refuse_missing(table.as_array(), who)
+        return checked.select(keep)
+    finite: Finite = "none" if allows else "all"
+    return numbers(ctx.graph, est, table, step, finite=finite, float32=True, keep=True).select(keep)
+
+
+def wants_frame(est: Estimator) -> bool:
+    return bool(getattr(est, "_sklearn_output_config", {}).get("transform", "default") != "default")
 
 
 def function_transformer(ctx: Context, est: Estimator, table: Table, step: str) -> Table:

@@ -6,7 +6,6 @@ Read in scikit-learn 1.9.1: ensemble/_hist_gradient_boosting/gradient_boosting.p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,8 +38,7 @@ def prepared(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
         if name == "encoder":
             parts.append(ordinal_encoder(ctx, transformer, part, below(step, "categories")))
         else:
-            nameless = part.with_features([replace(f, name=None) for f in part.features])
-            parts.append(numbers(ctx.graph, transformer, nameless, step, finite="none", float32=True))
+            parts.append(numbers(ctx.graph, transformer, part, step, finite="none", float32=True))
     return beside(parts)
 
 
