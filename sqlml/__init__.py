@@ -9,6 +9,7 @@ from sqlml.version import __version__
 
 if TYPE_CHECKING:
     from sqlml.catalog.records import Deployment, Version
+    from sqlml.checking import Checked, check, check_all
     from sqlml.comparison import Difference, diff
     from sqlml.connecting import connect
     from sqlml.deploy import deploy_db
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # Loaded when first used (PEP 562): `import sqlml` takes milliseconds, DuckDB and sqlglot alone would take 150.
 # No module has the name of a function here: importing it would put the module in the function's place.
 _HOMES = {
+    "Checked": "checking",
     "Deployed": "deployment",
     "Deployment": "catalog.records",
     "Difference": "comparison",
@@ -37,6 +39,8 @@ _HOMES = {
     "Status": "state",
     "Verification": "verification",
     "Version": "catalog.records",
+    "check": "checking",
+    "check_all": "checking",
     "connect": "connecting",
     "deploy_db": "deploy",
     "diff": "comparison",
@@ -55,6 +59,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Checked",
     "Deployed",
     "Deployment",
     "Difference",
@@ -67,6 +72,8 @@ __all__ = [
     "Verification",
     "Version",
     "__version__",
+    "check",
+    "check_all",
     "connect",
     "deploy_db",
     "diff",

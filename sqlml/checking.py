@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlml import convert, engines, registry
+from sqlml import convert, registry
+from sqlml.engines.choose import choose_engine
 from sqlml.errors import SqlmlError
 from sqlml.registry import ModelVersion
 from sqlml.signature import Signature
@@ -79,7 +80,7 @@ def _checked(
                 artifact.entry, log=log, allow_pickle=allow_pickle, require_isolation=require_isolation
             ) as worker:
                 onnx = worker.convert()
-                chosen, why = engines.choose_engine(onnx, engine)
+                chosen, why = choose_engine(onnx, engine)
         except SqlmlError as error:
             return _refused(model, error)
     return Checked(
