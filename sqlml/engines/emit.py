@@ -62,6 +62,11 @@ class Emitter:
             return self._forest(node)
         return self._operation(node)
 
+    def answer(self, node: Node) -> exp.Expression:
+        """The node as an output: a number that the model leaves missing is NaN, for NULL means that there is none."""
+        made = self.value(node)
+        return exp.Coalesce(this=made, expressions=[sql.double(math.nan)]) if self.nullable(node) else made
+
     def truth(self, node: Node) -> exp.Expression:
         """TRUE where the condition holds; FALSE or NULL elsewhere."""
         if isinstance(node, Const):

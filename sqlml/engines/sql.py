@@ -42,7 +42,7 @@ class SqlEngine:
             return Outputs(
                 lets=tuple(lets),
                 prediction=self._prediction(answers),
-                probabilities=tuple(answers.value(p) for p in program.probabilities),
+                probabilities=tuple(answers.answer(p) for p in program.probabilities),
                 error=sql.null("VARCHAR"),
             )
         lets.append((FINE, _nothing_wrong(features, reasons)))
@@ -53,7 +53,7 @@ class SqlEngine:
         return Outputs(
             lets=tuple(lets),
             prediction=where_fine(self._prediction(answers)),
-            probabilities=tuple(where_fine(answers.value(p)) for p in program.probabilities),
+            probabilities=tuple(where_fine(answers.answer(p)) for p in program.probabilities),
             error=sql.case([(sql.column(FINE), sql.null("VARCHAR"))], checks.choose(reasons, self._reason)),
         )
 
@@ -61,7 +61,7 @@ class SqlEngine:
         nodes = self.program.prediction
         if self.signature.kind == "classifier":
             return emitter.choose(nodes[0], self._label)
-        values = [emitter.value(node) for node in nodes]
+        values = [emitter.answer(node) for node in nodes]
         if not self.signature.targets:
             return values[0]
         return sql.struct(dict(zip(self.signature.targets, values, strict=True)))
