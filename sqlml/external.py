@@ -198,7 +198,8 @@ def _to_path(
     """Written beside the target under another name and renamed when complete."""
     if target.exists() and (target.is_dir() or partition_by):
         raise UsageError(f"{target} is there already.", hint="Name a new folder with --to; a file would be replaced.")
-    beside = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.part"
+    # The suffix stays last: DuckDB reads the file back by it.
+    beside = target.parent / f".{target.stem}.{uuid.uuid4().hex[:8]}.part{target.suffix}"
     is_folder = bool(partition_by) or not target.suffix
     try:
         if is_folder and not partition_by:
