@@ -16,7 +16,7 @@ from sqlml.catalog.records import Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.deployment import Deployed, Options, options_from
 from sqlml.errors import ParityFailed, SqlmlError
-from sqlml.prepare import Prepared, model_facts, prepare
+from sqlml.prepare import Prepared, prepare
 from sqlml.scoring import Scored, score_version
 from sqlml.switch import switch
 
@@ -167,15 +167,7 @@ def _stage(
         make(connection, made)
         evidence = _check_parity(connection, prepared, version, job)
         stage.store_evidence(connection, version, evidence)
-        lineage.record(
-            connection,
-            name,
-            version.version,
-            prepared.relation,
-            prepared.onnx.signature,
-            None if prepared.run is None else prepared.run,
-            model_facts(prepared),
-        )
+        lineage.record(connection, version, prepared.relation)
         records.record_history(
             connection, name, "stage", who=jobs.user(), job_id=job.id, why=options.why, to_version=version.version
         )
@@ -209,7 +201,8 @@ def _check_parity(connection: Connection, prepared: Prepared, version: Version, 
         ParityFailed: they do not give the model's own answers; the transaction rolls back.
     """
     assert prepared.questions is not None  # asked before the transaction, by every deployment
-    evidence = parity.check(connection, version.deployment, f"_v{version.version}", prepared.onnx, prepared.questions)
+    functions = parity.functions(version.deployment, prepared.onnx.signature, f"_v{version.version}")
+    evidence = parity.check(connection, prepared.questions, functions, threshold=version.threshold)
     job.log("parity", evidence.summary(), evidence=evidence.to_dict())
     if not evidence.passed:
         raise ParityFailed(

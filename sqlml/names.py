@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlml.catalog import records
-from sqlml.catalog.migrations import applied, schema_exists
+from sqlml.catalog.migrations import schema_exists
 from sqlml.database import DatabaseFacts
 from sqlml.errors import NameRefused
 
@@ -50,4 +50,4 @@ def check_name(connection: Connection, database: DatabaseFacts, name: str) -> No
 
 def _was_ours(connection: Connection, name: str) -> bool:
     """Whether the schema is left of a deployment that was undeployed and kept its prediction tables."""
-    return applied(connection) > 0 and bool(records.versions(connection, name))
+    return bool(records.versions(connection, name))

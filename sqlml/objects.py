@@ -63,19 +63,20 @@ def version_objects(
     function_name: Sequence[str] | None,
 ) -> tuple[DatabaseObject, ...]:
     """All objects of one deployment version, in the order in which they are to be made."""
-    made: list[DatabaseObject] = []
-    for role, suffix in (("version", f"_v{number}"), ("active", "")):
-        replace = role == "active"
-        for macro in macros(signature, engine, threshold=threshold, suffix=suffix):
-            statement = sql.create_macro((deployment, macro.name), macro.parameters, macro.body, replace=replace)
-            made.append(DatabaseObject(role, "macro", deployment, macro.name, statement))
-        table = _predict_table(signature, engine, threshold)
-        name = f"predict_table{suffix}"
-        statement = sql.create_macro((deployment, name), [(TABLE_ARGUMENT, None)], table, replace=replace)
-        made.append(DatabaseObject(role, "table macro", deployment, name, statement))
+    # Rendering a large model takes longer than making it: each body is rendered once, for both of its names.
+    functions = [
+        ("macro", macro.name, sql.macro_text(macro.parameters, macro.body))
+        for macro in macros(signature, engine, threshold=threshold)
+    ]
+    table = sql.macro_text([(TABLE_ARGUMENT, None)], _predict_table(signature, engine, threshold))
+    made = [
+        DatabaseObject(role, kind, deployment, name + suffix, sql.create_macro((deployment, name + suffix), text, replace=replace))
+        for role, suffix, replace in (("version", f"_v{number}", False), ("active", "", True))
+        for kind, name, text in [*functions, ("table macro", "predict_table", table)]
+    ]
     if function_name is not None:
-        predict = macros(signature, engine, threshold=threshold)[0]
-        statement = sql.create_macro(tuple(function_name), predict.parameters, predict.body, replace=True)
+        predict = next(text for _, name, text in functions if name == "predict")
+        statement = sql.create_macro(tuple(function_name), predict, replace=True)
         made.append(DatabaseObject("active", "macro", function_name[0], function_name[1], statement))
     row = staged_select(signature, engine, sql.table(SOURCE), [(ROW, sql.column(SOURCE))], threshold=threshold)
     made.append(DatabaseObject("query", "query", deployment, "rows", sql.render(row)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlml import comparison, contract, jobs, live, objects, stage
 from sqlml.binding import Bound
-from sqlml.catalog import migrations, records
+from sqlml.catalog import records
 from sqlml.catalog.records import Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.deploy import make, version_objects
@@ -51,12 +51,11 @@ def plan(connection: Connection, reference: str, *, listener: jobs.Listener | No
     options = options_from(reference, **arguments)
     database = facts(connection)
     require_writable(database)
-    known = migrations.applied(connection)
     job = jobs.Job("plan", options.name, jobs.folder_of(database), listener, keep=False)
     prepared = prepare(connection, options, job, with_reference=False)
-    existing = records.find_deployment(connection, prepared.name) if known else None
+    existing = records.find_deployment(connection, prepared.name)
     before = records.active(connection, existing) if existing and existing.active_version else None
-    version = stage.version_row(options, prepared, stage.next_number(connection, prepared.name) if known else 1)
+    version = stage.version_row(options, prepared, stage.next_number(connection, prepared.name))
     made = version_objects(options, prepared, version)
     notes = list(prepared.notes)
     if options.live or (options.live is None and existing is not None and existing.live):

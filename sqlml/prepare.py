@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from sqlml import convert, engines, jobs, names, parity, registry, sql
+from sqlml import convert, jobs, names, parity, registry, sql
 from sqlml.binding import Bound, bind
 from sqlml.catalog import records
-from sqlml.catalog.migrations import applied
 from sqlml.convert import OnnxModel
 from sqlml.database import facts
 from sqlml.deployment import Options
+from sqlml.engines.choose import choose_engine
 from sqlml.engines.outputs import Engine
 from sqlml.engines.surface import feature, output_columns
-from sqlml.errors import ArtifactError, BindingError, NameRefused, PolicyRefused, UnsupportedModel
+from sqlml.errors import ArtifactError, BindingError, NameRefused, UnsupportedModel
 from sqlml.objects import STAMP
 from sqlml.registry import Artifact, ModelVersion, RunFacts
 from sqlml.relation import Relation, find, resolve_columns
@@ -90,8 +89,8 @@ def prepare(connection: Connection, options: Options, job: jobs.Job, *, with_ref
             relation, keys, makes_inputs = _with_inputs(connection, options, name, onnx.signature, relation, keys)
             bound = () if relation is None else bind(onnx.signature, relation)
             notes = _notes(name, onnx.signature, relation, keys, bound)
-            chosen, why = engines.choose_engine(onnx, options.engine)
-            engine = engines.make_engine(chosen, onnx)
+            chosen, why = choose_engine(onnx, options.engine)
+            engine = _engine(chosen, onnx)
             job.log("compile", f"engine {chosen}: {why}")
             if options.threshold is not None and not (onnx.signature.is_binary and onnx.signature.probabilities):
                 raise UnsupportedModel(
@@ -102,7 +101,7 @@ def prepare(connection: Connection, options: Options, job: jobs.Job, *, with_ref
             if with_reference:
                 sample = None if relation is None or makes_inputs else _sample(connection, onnx.signature, relation)
                 questions = parity.ask(worker, onnx, sample)
-                job.log("parity", f"the original answered {questions.rows.num_rows:,} rows")
+                job.log("parity", f"the original answered {len(questions.rows):,} rows")
     return Prepared(
         name=name,
         model=model,
@@ -118,6 +117,16 @@ def prepare(connection: Connection, options: Options, job: jobs.Job, *, with_ref
         notes=tuple(notes),
         questions=questions,
     )
+
+
+def _engine(name: str, onnx: OnnxModel) -> Engine:
+    if name == "sql":
+        from sqlml.engines.sql import SqlEngine
+
+        return SqlEngine(onnx)
+    from sqlml.engines.python import PythonEngine
+
+    return PythonEngine(onnx.sha256, onnx.signature, onnx.reasons)
 
 
 def _opened(artifact: Artifact) -> Path:
@@ -161,7 +170,7 @@ def _check_function(connection: Connection, options: Options, name: str) -> None
 
 def _source(connection: Connection, options: Options, name: str) -> tuple[Relation | None, tuple[str, ...]]:
     """The table named, or the one that the deployment has already."""
-    existing = records.find_deployment(connection, name) if applied(connection) else None
+    existing = records.find_deployment(connection, name)
     if options.table is not None:
         relation = find(connection, options.table)
         return relation, resolve_columns(relation, options.key, "key")
@@ -180,7 +189,7 @@ def _with_inputs(
     keys: tuple[str, ...],
 ) -> tuple[Relation | None, tuple[str, ...], bool]:
     """`<name>.inputs`, made by sqlml when a typed key is given without a table, and kept by later versions."""
-    owner = records.find_deployment(connection, name) if applied(connection) else None
+    owner = records.find_deployment(connection, name)
     owns = owner is not None and owner.owns_source and options.table is None
     if not options.key_types and not owns:
         return relation, keys, False
@@ -229,19 +238,4 @@ def _sample(connection: Connection, signature: Signature, relation: Relation) ->
     """Some rows of the table as the model takes them, the same ones each time."""
     columns = [sql.alias(feature(c, sql.column(c.name)), c.name) for c in signature.columns]
     chosen = sql.sampled(sql.render(exp.select("*").from_(relation.node)), SAMPLE_ROWS, SAMPLE_SEED)
-    return connection.execute(sql.select_from(sql.render(exp.select(*columns)), chosen)).to_arrow_table()
-
-
-def model_facts(prepared: Prepared) -> Mapping[str, Any]:  # Any: JSON
-    """What the lineage keeps about the model itself."""
-    return {
-        "sha256": prepared.onnx.sha256,
-        "name": prepared.model.name,
-        "version": prepared.model.number,
-        "model_id": prepared.model.model_id,
-        "run_id": prepared.model.run_id or prepared.artifact.run_id,
-        "uri": prepared.model.uri,
-    }
-
-
-__all__ = ["PolicyRefused", "Prepared", "model_facts", "prepare"]
+    return connection.sql(sql.select_from(sql.render(exp.select(*columns)), chosen)).to_arrow_table()

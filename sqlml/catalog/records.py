@@ -117,6 +117,9 @@ def deployment(connection: Connection, name: str) -> Deployment:
 
 
 def versions(connection: Connection, name: str) -> list[Version]:
+    """All versions of a deployment, in order, also after it was undeployed."""
+    if applied(connection) == 0:
+        return []
     return sorted(_read(connection, Version, "versions", [name], deployment=True), key=lambda v: v.version)
 
 
