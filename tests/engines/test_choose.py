@@ -1,0 +1,49 @@
+"""The engine that a model gets, and the sentence that says why."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from sqlml.engines.choose import choose_engine
+from sqlml.errors import UnsupportedModel, UsageError
+from sqlml.signature import Column
+from tests.compile.graphs import forest, graph
+
+X = Column("x", "DOUBLE", "missing")
+
+
+def trees(count, depth):
+    rng = np.random.default_rng(0)
+
+    def tree(depth):
+        return (float(rng.normal()), 0) if depth == 0 else (0, float(rng.normal()), tree(depth - 1), tree(depth - 1))
+
+    return graph([X], [forest([tree(depth) for _ in range(count)], output="prediction")], {})
+
+
+@pytest.mark.parametrize(("count", "depth", "engine"), [(9, 5, "sql"), (10, 5, "python"), (100, 3, "sql"), (101, 3, "python")])
+def test_trees_are_sql_up_to_the_measured_size(count, depth, engine):
+    chosen, why = choose_engine(trees(count, depth))
+    assert chosen == engine
+    assert "leaves" in why
+
+
+def test_sql_asked_for_by_name_is_taken_at_any_size():
+    assert choose_engine(trees(20, 6), "sql")[0] == "sql"
+
+
+def test_a_model_without_sql_goes_to_python_unless_sql_is_asked_for():
+    model = graph([X], [helper.make_node("Sin", ["x"], ["prediction"])], {})
+    chosen, why = choose_engine(model)
+    assert chosen == "python"
+    assert "Sin" in why
+    with pytest.raises(UnsupportedModel, match="Sin") as caught:
+        choose_engine(model, "sql")
+    assert "python" in str(caught.value.hint)
+
+
+def test_an_unknown_engine_is_refused_with_the_valid_ones():
+    with pytest.raises(UsageError, match="python"):
+        choose_engine(trees(1, 1), "pyton")
