@@ -119,7 +119,7 @@ QUERIES = (
 )
 
 
-def take(folder: Path, run: Run) -> None:
+def take(folder: Path, run: Run, *, steps: Sequence[Step] = STEPS) -> None:
     """Run the demo in `folder`, which is made if needed; `run` is the command line.
 
     Raises:
@@ -132,7 +132,7 @@ def take(folder: Path, run: Run) -> None:
     click.echo(SETTINGS)
     click.echo(_command(("cd", str(folder))))
     with chdir(folder):
-        for number, step in enumerate(STEPS, start=1):
+        for number, step in enumerate(steps, start=1):
             click.echo()
             _say(f"{number}. {step.title}")
             for command in step.commands:
@@ -200,4 +200,4 @@ def _command(arguments: Sequence[str]) -> str:
 
 def _typed(arguments: Sequence[str]) -> str:
     """As a person types it: double quotes, since SQL has its own single ones."""
-    return " ".join(f'"{word}"' if any(letter in word for letter in " '();*<>") else word for word in arguments)
+    return " ".join(f'"{word}"' if any(letter in " '();*<>" for letter in word) else word for word in arguments)
