@@ -125,6 +125,15 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
         assert ((ROOT / page).parent / target).is_file(), target
 
 
+def test_the_estimators_that_the_readme_names_are_converted() -> None:
+    from sqlml.convert.isolated.sklearn import convert
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("## What works", 1)[1].split("- **Exactness", 1)[0]
+    known = {kind.__name__ for table in (convert.PREDICTORS, convert.TRANSFORMERS, convert.WRAPPERS) for kind in table}
+
+    assert set(re.findall(r"`([A-Z]\w+)`", text)) <= known
+
+
 @pytest.mark.slow
 def test_the_readmes_example_runs_and_answers_as_it_says(tmp_path: Path) -> None:
     [example] = blocks("README.md", "python")
