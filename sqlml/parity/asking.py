@@ -31,6 +31,8 @@ SMALL_SIZES = (1, 2)
 STREAMED_ROWS = 64
 """Rows that arrive one and two at a time within one query; each is a call of its own for an Arrow function."""
 SINGLE_QUERIES = 6
+WHOLE_SECONDS = 2.0
+"""Past this, a table of each size is asked about once (the one of 5000 rows holds all): a large body binds for seconds."""
 SINGLE_SECONDS = 0.5
 
 
@@ -72,8 +74,11 @@ def functions(schema: str, signature: Signature, suffix: str = "") -> Functions:
 def batches(rows: int, seed: int) -> Iterator[Batch]:
     """Every row in tables of each size, some alone and in pairs, all once more shuffled and by arguments."""
     rng = random.Random(seed)
+    until = time.monotonic() + WHOLE_SECONDS
     for size in WHOLE_SIZES:
         for number, start in enumerate(range(0, rows, size)):
+            if number and size < rows <= WHOLE_SIZES[-1] and time.monotonic() > until:
+                break
             ids = tuple((start + i) % rows for i in range(size))
             yield Batch(f"table of {size} rows, number {number + 1}", size, ids)
     shuffled = rng.sample(range(rows), rows)
