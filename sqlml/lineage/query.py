@@ -18,6 +18,7 @@ from sqlml.database import translated
 from sqlml.errors import BindingError, DatabaseError, NotDeployed, UsageError, choices
 from sqlml.lineage.columns import Edge, label
 from sqlml.lineage.edges import dataset_name
+from sqlml.lineage.present import edges_of
 from sqlml.lineage.references import fold
 from sqlml.relation import find, split_name
 
@@ -73,10 +74,13 @@ class Origin:
 
 @dataclass(frozen=True)
 class DeploymentLineage:
+    """`changed`: views under the source were replaced since it was deployed; the features are shown as they are now."""
+
     origin: Origin
     source: str | None
     features: tuple[Feature, ...]
     predictions: tuple[str, ...]
+    changed: bool
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         return asdict(self)
@@ -140,7 +144,7 @@ def of_deployment(connection: Connection, name: str, version: int | None = None)
     chosen = (
         records.active(connection, deployment) if version is None else records.version(connection, deployment, version)
     )
-    found = _edges(connection, [(chosen.deployment, chosen.version)])[chosen.deployment]
+    found, changed = edges_of(connection, chosen)
     into: dict[tuple[str, str], list[Edge]] = {}
     for edge in found:
         into.setdefault((edge.to_kind, edge.to_name), []).append(edge)
@@ -148,7 +152,7 @@ def of_deployment(connection: Connection, name: str, version: int | None = None)
         Feature(c.name, c.type, _made_of(into, "feature", c.name, frozenset())) for c in chosen.contract.columns
     )
     ends = tuple(edge.to_name for edge in found if edge.to_kind in {"prediction", "function"})
-    return DeploymentLineage(_origin(chosen), chosen.source, features, ends)
+    return DeploymentLineage(_origin(chosen), chosen.source, features, ends, changed)
 
 
 def _made_of(
@@ -162,20 +166,6 @@ def _made_of(
             below = _made_of(into, edge.from_kind, edge.from_name, above | {edge.from_name})
             found.append(Column(edge.from_name, edge.from_kind, edge.how, None, below))
     return tuple(found)
-
-
-def _edges(connection: Connection, of: Sequence[tuple[str, int]]) -> dict[str, list[Edge]]:
-    """The edges of these versions, by deployment."""
-    rows = connection.execute(
-        "SELECT l.deployment, from_kind, from_name, to_kind, to_name, how FROM sqlml.lineage l"
-        " JOIN (SELECT unnest(?::VARCHAR[]) AS deployment, unnest(?::INTEGER[]) AS version) v"
-        " ON l.deployment = v.deployment AND l.version = v.version ORDER BY l.rowid",
-        [[name for name, _ in of], [version for _, version in of]],
-    ).fetchall()
-    found: dict[str, list[Edge]] = {name: [] for name, _ in of}
-    for row in rows:
-        found[row[0]].append(Edge(*row[1:]))
-    return found
 
 
 def _origin(version: Version) -> Origin:
@@ -209,9 +199,9 @@ def of_column(connection: Connection, column: str) -> ColumnLineage:
         UsageError: no table is named.
         BindingError: there is no such table, view or column; close matches are listed.
     """
-    active = [(d.name, d.active_version) for d in records.deployments(connection) if d.active_version is not None]
-    edges = _edges(connection, active)
-    versions = dict(active)
+    active = [records.active(connection, d) for d in records.deployments(connection) if d.active_version is not None]
+    edges = {version.deployment: edges_of(connection, version)[0] for version in active}
+    versions = {version.deployment: version.version for version in active}
     start = _named_column(connection, column, edges)
     uses: list[Use] = []
     waiting: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [(start, (start,), ())]

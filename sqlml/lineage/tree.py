@@ -35,6 +35,8 @@ def _printable(text: str) -> str:
 def deployment_tree(lineage: DeploymentLineage) -> Node:
     origin = lineage.origin
     source = f"source: {_name(lineage.source)}" if lineage.source else "no source: functions only"
+    if lineage.changed:
+        source += " (its views have changed since it was deployed; this is how they are now)"
     return Node(
         f"{origin.deployment} v{origin.version} ({origin.state}, engine {origin.engine})",
         (

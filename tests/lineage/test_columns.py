@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import duckdb
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sqlml.lineage.columns import label, trace
-from sqlml.relation import Relation, find, find_or_file
+from sqlml.relation import Relation, find, find_or_file, split_name
+from sqlml.sql import quote
 
 TABLES = (
     "CREATE SCHEMA s",
@@ -371,3 +374,25 @@ def test_the_expression_in_between_is_kept(connection: duckdb.DuckDBPyConnection
     relation = make(connection, "SELECT fee + 1 AS f FROM customers")
 
     assert [e.how for e in trace(connection, relation)] == ["fee + 1"]
+
+
+NAMES = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), min_size=1, max_size=12)
+
+
+@given(st.lists(NAMES, min_size=2, max_size=3), NAMES)
+def test_labels_can_be_read_back_whatever_the_names_are(path: list[str], column: str) -> None:
+    named = [part for part in path if part != "main"] if len(path) == 2 else path
+
+    assert split_name(label(path, column, home="\0")) == [*named, column]
+
+
+@given(NAMES, NAMES, NAMES)
+@settings(max_examples=40, deadline=None)
+def test_any_name_is_followed_through_a_view(table: str, column: str, renamed: str) -> None:
+    with duckdb.connect() as made:
+        made.execute(f"CREATE SCHEMA s; CREATE TABLE s.{quote(table)} ({quote(column)} BIGINT)")
+        made.execute(f"CREATE VIEW looked_at AS SELECT {quote(column)} AS {quote(renamed)} FROM s.{quote(table)}")
+
+        [edge] = trace(made, find(made, "looked_at"))
+
+    assert (edge.from_name, edge.to_name) == (label(("s", table), column), label(("main", "looked_at"), renamed))

@@ -183,6 +183,37 @@ def test_of_column_says_where_it_cannot_know(connection: duckdb.DuckDBPyConnecti
     }
 
 
+def test_a_view_that_was_replaced_is_shown_as_it_is_now(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(
+        "CREATE OR REPLACE VIEW enriched AS SELECT customer_id, 1 AS tenure, monthly AS fee FROM customers"
+    )
+
+    found = lineage.of_deployment(connection, "churn")
+
+    assert found.changed
+    assert [[c.kind for c in column.made_of] for f in found.features for column in f.made_of] == [
+        ["constant"],
+        ["column"],
+    ]
+    assert lineage.of_column(connection, "customers.tenure").uses == ()
+
+
+def test_what_was_recorded_counts_where_less_is_known_now(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("ATTACH ':memory:' AS other")
+    connection.execute("CREATE TABLE other.plans (customer_id BIGINT, tenure BIGINT, fee DOUBLE)")
+    connection.execute("CREATE VIEW far AS SELECT customer_id, tenure, fee FROM other.plans")
+    deploy(connection, "far_churn", 1, CHURN, "far")
+    connection.execute("DETACH other")
+
+    assert [u.deployment for u in lineage.of_column(connection, "other.main.plans.fee").uses] == ["far_churn"]
+
+
+def test_a_source_that_is_gone_leaves_what_was_recorded(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("DROP VIEW enriched")
+
+    assert [u.feature for u in lineage.of_column(connection, "customers.tenure").uses] == ["tenure"]
+
+
 def test_of_column_of_an_unused_column_is_empty(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("ALTER TABLE customers ADD COLUMN email VARCHAR")
 
