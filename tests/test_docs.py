@@ -150,3 +150,60 @@ def test_the_readmes_example_runs_and_answers_as_it_says(tmp_path: Path) -> None
     done = subprocess.run([sys.executable, "-c", plain], cwd=tmp_path, check=True, capture_output=True, text=True)
 
     assert done.stdout.split() == answer.split()
+
+
+TRIGGER = (
+    "CREATE TRIGGER follow AFTER INSERT ON live REFERENCING NEW TABLE AS n FOR EACH STATEMENT"
+    " INSERT INTO followed (id) SELECT id FROM n"
+)
+needs_triggers = pytest.mark.skipif(
+    int(duckdb.__version__.split(".")[0]) < 2, reason="DuckDB before 2.0 has no triggers"
+)
+
+
+@pytest.fixture
+def live() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE live (id BIGINT PRIMARY KEY, x DOUBLE); CREATE TABLE followed (id BIGINT)")
+    connection.execute(TRIGGER)
+    return connection
+
+
+@needs_triggers
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "MERGE INTO live USING (SELECT 1 AS id) s ON live.id = s.id WHEN NOT MATCHED THEN INSERT VALUES (s.id, 0)",
+        "INSERT INTO live VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET x = excluded.x",
+        "INSERT OR REPLACE INTO live VALUES (1, 2)",
+        "ALTER TABLE live DROP COLUMN x",
+        "ALTER TABLE live RENAME COLUMN x TO y",
+        "ALTER TABLE live ALTER COLUMN x TYPE VARCHAR",
+        "ALTER TABLE live RENAME TO other",
+    ],
+)
+def test_what_operations_says_duckdb_refuses_on_a_live_table(live: duckdb.DuckDBPyConnection, statement: str) -> None:
+    with pytest.raises(duckdb.Error):
+        live.execute(statement)
+
+
+@needs_triggers
+def test_what_operations_says_passes_by_the_triggers(live: duckdb.DuckDBPyConnection) -> None:
+    live.execute("ALTER TABLE live ADD COLUMN z INTEGER; CREATE INDEX i ON live (x); INSERT INTO live (id) VALUES (1)")
+    live.execute("INSERT INTO live (id) VALUES (1) ON CONFLICT DO NOTHING")
+    live.execute("TRUNCATE live")
+    assert live.execute("FROM followed").fetchall() == [(1,)]
+
+    live.execute("CREATE OR REPLACE TABLE live (id BIGINT)")
+    assert live.execute("SELECT count(*) FROM duckdb_triggers()").fetchall() == [(0,)]
+
+
+@needs_triggers
+def test_a_live_table_is_not_written_under_another_name(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "w.duckdb")) as connection:
+        connection.execute("CREATE TABLE live (id BIGINT); CREATE TABLE followed (id BIGINT)")
+        connection.execute(TRIGGER)
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{tmp_path / 'w.duckdb'}' AS other")
+        with pytest.raises(duckdb.Error):
+            connection.execute("INSERT INTO other.live VALUES (1)")
