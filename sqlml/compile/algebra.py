@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sqlml.compile.constants import COMPARISONS, MIRRORED, NEGATED, fold
-from sqlml.compile.nodes import Const, Dtype, Forest, Input, Key, Node, Op, Select, Value, is_op
+from sqlml.compile.nodes import (
+    Const,
+    Dtype,
+    Forest,
+    Input,
+    Key,
+    Lookup,
+    Node,
+    Op,
+    Select,
+    Value,
+    is_missing_test,
+    is_op,
+)
 from sqlml.compile.tables import Tables, as_key, is_finite
 from sqlml.compile.thresholds import Chain, chain_of, pull_back
 
@@ -188,9 +201,12 @@ class Algebra(Tables):
         column, bound = condition.args
         if not isinstance(column, Input) or not isinstance(bound, Const):
             return None
-        if name == "or" and test is self.missing(column):
+        # By what they say, not by identity: a tree is expanded long after its features were traced, by another Algebra.
+        if not isinstance(test, Lookup) or test.column is not column:
+            return None
+        if name == "or" and is_missing_test(test):
             return self.negate(self.op(NEGATED[condition.name], condition.args, "bool"))
-        return condition if name == "and" and test is self.negate(self.missing(column)) else None
+        return condition if name == "and" and test.table == ((None, False),) else None
 
     def _pulled_back(self, node: Op, function: Node, threshold: Const) -> Node:
         """`f(x) name t` as `x name t'`, or as "x is there", or as never."""

@@ -10,8 +10,12 @@ from sqlml.compile.graph import Traced, trace
 from sqlml.compile.nodes import Const, Forest, Input, Lookup, Node, NotCompilable, Op, Select, children
 from sqlml.convert.onnx_model import OnnxModel
 
-LEAF_BYTES = 75
-"""SQL per leaf, the condition above it included: measured 60 to 75 on forests of 10 columns."""
+LEAF_BYTES = 95
+"""SQL per leaf, the condition above it included: measured 90 to 100 with the casts that a macro repeats."""
+TERM_BYTES = 24
+"""SQL per constant or name of an intermediate: a double has up to 24 characters."""
+COLUMN_BYTES = 40
+"""SQL per mention of a column: `TRY_CAST("r"."..." AS DOUBLE)`, a name of ten characters."""
 WORTH_NAMING = 3
 """An expression of fewer nodes is repeated rather than named."""
 
@@ -22,8 +26,10 @@ class Cost:
 
     leaves: int
     leaves_per_tree: int
-    expressions: int
+    operations: int
+    """Other than trees, per row; a column's CASE counts as one, since DuckDB does it per distinct text."""
     bytes: int
+    """Of the largest function's body."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,8 @@ def compile_onnx(model: OnnxModel) -> Program:
         probabilities=probabilities,
         error=error,
         reasons=model.reasons,
-        cost=_cost(traced, (*prediction, *probabilities, error)),
+        # With a threshold, `predict` of two classes asks for the model's own answer and for the probability.
+        cost=_cost(traced, (*prediction, *probabilities, error), 2 if len(probabilities) == 2 else 1),
     )
 
 
@@ -104,32 +111,26 @@ def _in_order(results: Sequence[Node]) -> list[Node]:
     return list(done)
 
 
-def _cost(traced: Traced, results: Sequence[Node]) -> Cost:
+def _cost(traced: Traced, results: Sequence[Node], mentions: int) -> Cost:
     nodes = _in_order(results)
     forests = [node for node in nodes if isinstance(node, Forest)]
     leaves = largest = 0
     for found in {id(f.trees): f.trees for f in forests}.values():
         leaves += found.leaves
         largest = max(largest, int(trees.leaf_counts(found).max(initial=0)))
-    expressions = sum(_size(node) for node in nodes)
+    operations = sum(max(1, len(children(node))) for node in nodes if not isinstance(node, Const))
     size = leaves * LEAF_BYTES + sum(_bytes(node) for node in nodes)
-    return Cost(leaves=leaves, leaves_per_tree=largest, expressions=expressions + 3 * leaves, bytes=size)
-
-
-def _size(node: Node) -> int:
-    if isinstance(node, Lookup):
-        return len(node.table) + 1
-    return len(node.cases) + 1 if isinstance(node, Select) else max(1, len(children(node)))
+    return Cost(leaves=leaves, leaves_per_tree=largest, operations=operations, bytes=size * mentions)
 
 
 def _bytes(node: Node) -> int:
     if isinstance(node, Lookup):
-        return sum(len(str(key)) + len(str(value)) + 16 for key, value in node.table)
+        return COLUMN_BYTES + sum(len(str(key)) + len(str(value)) + 16 for key, value in node.table)
     if isinstance(node, Select):
-        return 30 * len(node.cases)
-    if isinstance(node, Const):
-        return 20
-    return 30 if isinstance(node, Input) else 6 + 4 * len(children(node))
+        return TERM_BYTES * len(node.cases)
+    if isinstance(node, Op):
+        return 8 + sum(COLUMN_BYTES if isinstance(a, Input) else TERM_BYTES for a in node.args)
+    return 0
 
 
 __all__ = ["Cost", "NotCompilable", "Program", "compile_onnx"]

@@ -7,6 +7,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from sqlml.compile import NotCompilable, compile_onnx
+from sqlml.compile.algebra import Algebra
+from sqlml.compile.nodes import children
+from sqlml.compile.trees import terms
 from sqlml.signature import Column
 from tests.compile.graphs import assert_agree, forest, graph, in_onnxruntime, in_sql, rows_of
 
@@ -26,7 +29,9 @@ def chosen(condition):
     return node("Cast", [condition], "prediction", to=TensorProto.DOUBLE)
 
 
-@pytest.mark.parametrize("op", ["Identity", "Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Sigmoid", "Relu", "Sign", "Floor", "Ceil"])
+@pytest.mark.parametrize(
+    "op", ["Identity", "Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Sigmoid", "Relu", "Sign", "Floor", "Ceil"]
+)
 def test_functions_of_one_number(op):
     assert_agree(graph([X], [node(op, ["x"], "prediction")], {}), rows_of([X]))
 
@@ -104,7 +109,13 @@ def test_moves_of_columns():
         node("Slice", ["yx", "from", "to", "axes"], "only_x"),
         node("Reshape", ["only_x", "shape"], "prediction"),
     ]
-    constants = {"swap": np.array([1, 0]), "from": np.array([1]), "to": np.array([2]), "axes": np.array([1]), "shape": np.array([-1, 1])}
+    constants = {
+        "swap": np.array([1, 0]),
+        "from": np.array([1]),
+        "to": np.array([2]),
+        "axes": np.array([1]),
+        "shape": np.array([-1, 1]),
+    }
     assert_agree(graph([X, Y], nodes, constants), rows_of([X, Y]))
 
 
@@ -140,7 +151,9 @@ def test_label_encoder_reads_missing_text_and_unknown_text():
         "LabelEncoder",
         ["kind"],
         "prediction",
-        keys_tensor=helper.make_tensor("k", TensorProto.STRING, [3], [s.encode() for s in ("a", "naïve", MISSING_TEXT)]),
+        keys_tensor=helper.make_tensor(
+            "k", TensorProto.STRING, [3], [s.encode() for s in ("a", "naïve", MISSING_TEXT)]
+        ),
         values_tensor=helper.make_tensor("v", TensorProto.DOUBLE, [3], [1.0, 2.0, 7.0]),
         default_tensor=helper.make_tensor("d", TensorProto.DOUBLE, [1], [-1.0]),
     )
@@ -206,7 +219,9 @@ def test_trees_with_every_comparison_and_direction_of_missing_values(mode, missi
     nodes = [node("Concat", ["x", "y"], "given", axis=1)]
     if rounded:
         nodes += [node("Cast", ["given"], "f", to=TensorProto.FLOAT), node("Cast", ["f"], "x32", to=TensorProto.DOUBLE)]
-    trees = forest(TREES, given="x32" if rounded else "given", output="prediction", mode=mode, missing_true=missing_true)
+    trees = forest(
+        TREES, given="x32" if rounded else "given", output="prediction", mode=mode, missing_true=missing_true
+    )
     beside = [float(np.nextafter(t, side)) for t in (1.5, -2.0, 0.5, 1.0) for side in (-np.inf, np.inf)]
     values = (None, np.inf, -np.inf, 1.5, -2.0, 0.5, 1.0, *beside, 1e300, 1.5 + 2**-25)
     assert_agree(graph([X, Y], [*nodes, trees], {}), rows_of([X, Y], values), tolerance=0.0)
@@ -232,7 +247,9 @@ def test_a_tree_over_an_imputed_scaled_and_encoded_row_compares_the_columns_them
         node("Equal", ["kind", "categories"], "is"),
         node("Cast", ["is"], "hot", to=TensorProto.DOUBLE),
         node("Concat", ["x32", "hot"], "given", axis=1),
-        forest([(0, 0.3, (1, 0.5, (1.0, 0), (2.0, 0)), (2, 0.5, (4.0, 0), (8.0, 0)))], given="given", output="prediction"),
+        forest(
+            [(0, 0.3, (1, 0.5, (1.0, 0), (2.0, 0)), (2, 0.5, (4.0, 0), (8.0, 0)))], given="given", output="prediction"
+        ),
     ]
     constants = {
         "filler": np.array([[3.7]]),
@@ -241,14 +258,24 @@ def test_a_tree_over_an_imputed_scaled_and_encoded_row_compares_the_columns_them
         "categories": np.array([["a", "b"]], dtype=object),
     }
     model = graph([X, TEXT], nodes, constants)
+    (tree,) = [term for forest in compile_onnx(model).prediction for term in terms(Algebra(), forest)]
+    assert {type(node.args[0]).__name__ for node in comparisons(tree)} == {"Input"}
     near = 0.3 * 1.7 + 3.1
     values = [None, 3.7, 3.1, *(near + step * 2.0**-30 for step in range(-20, 20)), 1e308, -1e308, np.inf]
     assert_agree(model, rows_of([X, TEXT], values), tolerance=0.0)
 
 
+def comparisons(node):
+    found = [node] if getattr(node, "name", "") in ("<", "<=", ">", ">=") else []
+    assert getattr(node, "name", "") != "or"  # "missing or at most t" is the other side of "more than t"
+    return found + [c for child in children(node) for c in comparisons(child)]
+
+
 def test_what_has_no_translation_names_its_operator():
     with pytest.raises(NotCompilable, match="TopK") as caught:
-        compile_onnx(graph([X], [helper.make_node("TopK", ["x", "k"], ["prediction", "at"], axis=1)], {"k": np.array([1])}))
+        compile_onnx(
+            graph([X], [helper.make_node("TopK", ["x", "k"], ["prediction", "at"], axis=1)], {"k": np.array([1])})
+        )
     assert caught.value.operator == "TopK"
 
 

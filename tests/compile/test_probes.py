@@ -22,7 +22,9 @@ def scaled_then_split(threshold=0.3, unknown=False):
         helper.make_node("Cast", ["is"], ["hot"], to=TensorProto.DOUBLE),
         helper.make_node("Concat", ["scaled", "hot"], ["given"], axis=1),
         forest([(0, threshold, (1, 0.5, (1.0, 0), (2.0, 0)), (3.0, 0))], given="given", output="raw"),
-        helper.make_node("TopK" if unknown else "Identity", ["raw"] + ["k"] * unknown, ["prediction"] + ["at"] * unknown),
+        helper.make_node(
+            "TopK" if unknown else "Identity", ["raw"] + ["k"] * unknown, ["prediction"] + ["at"] * unknown
+        ),
     ]
     constants = {
         "mean": np.array([[3.1]]),
@@ -48,7 +50,10 @@ def test_they_are_found_where_the_graph_cannot_be_compiled():
 
 
 def test_a_column_that_cannot_be_followed_has_none():
-    nodes = [helper.make_node("Sin", ["x"], ["y"]), forest([(0, 1.0, (1.0, 0), (2.0, 0))], given="y", output="prediction")]
+    nodes = [
+        helper.make_node("Sin", ["x"], ["y"]),
+        forest([(0, 1.0, (1.0, 0), (2.0, 0))], given="y", output="prediction"),
+    ]
     assert "x" not in probes(graph([X], nodes, {}))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from onnx import TensorProto, helper
 
@@ -83,7 +85,7 @@ def perceptron(width: int = 6, layers: int = 3) -> OnnxModel:
     nodes = [node("Concat", [c.name for c in columns], "h0", axis=1)]
     constants = {}
     sizes = [4, *[width] * layers, 3]
-    for i, (rows, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (rows, outputs) in enumerate(itertools.pairwise(sizes)):
         constants |= {f"w{i}": rng.normal(size=(rows, outputs)), f"b{i}": rng.normal(size=(1, outputs))}
         nodes += [node("MatMul", [f"h{i}", f"w{i}"], f"m{i}"), node("Add", [f"m{i}", f"b{i}"], f"a{i}")]
         nodes.append(node("Relu", [f"a{i}"], f"h{i + 1}"))

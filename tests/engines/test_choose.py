@@ -10,6 +10,7 @@ from sqlml.engines.choose import choose_engine
 from sqlml.errors import UnsupportedModel, UsageError
 from sqlml.signature import Column
 from tests.compile.graphs import forest, graph
+from tests.engines.models import perceptron
 
 X = Column("x", "DOUBLE", "missing")
 
@@ -23,11 +24,20 @@ def trees(count, depth):
     return graph([X], [forest([tree(depth) for _ in range(count)], output="prediction")], {})
 
 
-@pytest.mark.parametrize(("count", "depth", "engine"), [(9, 5, "sql"), (10, 5, "python"), (100, 3, "sql"), (101, 3, "python")])
+@pytest.mark.parametrize(
+    ("count", "depth", "engine"), [(9, 5, "sql"), (10, 5, "python"), (100, 3, "sql"), (101, 3, "python")]
+)
 def test_trees_are_sql_up_to_the_measured_size(count, depth, engine):
     chosen, why = choose_engine(trees(count, depth))
     assert chosen == engine
     assert "leaves" in why
+
+
+@pytest.mark.parametrize(("width", "engine"), [(4, "sql"), (40, "python")])
+def test_networks_are_sql_while_they_are_small(width, engine):
+    chosen, why = choose_engine(perceptron(width, layers=1))
+    assert chosen == engine
+    assert "operations" in why
 
 
 def test_sql_asked_for_by_name_is_taken_at_any_size():
