@@ -130,7 +130,7 @@ def measured(con: duckdb.DuckDBPyConnection, case: Case, *, offered: str) -> Ite
     for name, engine in engines.items():
         con.execute(f"CREATE SCHEMA {name}_engine")
         for macro in macros(signature, engine):
-            con.execute(sql.create_macro((f"{name}_engine", macro.name), sql.macro_text(macro.parameters, macro.body)))
+            con.execute(sql.create_macro((f"{name}_engine", macro.name), sql.macro_text(macro.overloads)))
         query = f"SELECT sum({name}_engine.probability(t)) FROM rows_in t"
         yield name, lambda query=query: one(con, query)
 

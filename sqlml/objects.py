@@ -65,12 +65,14 @@ def version_objects(
     """All objects of one deployment version, in the order in which they are to be made."""
     # Rendering a large model takes longer than making it: each body is rendered once, for both of its names.
     functions = [
-        ("macro", macro.name, sql.macro_text(macro.parameters, macro.body))
+        ("macro", macro.name, sql.macro_text(macro.overloads))
         for macro in macros(signature, engine, threshold=threshold)
     ]
-    table = sql.macro_text([(TABLE_ARGUMENT, None)], _predict_table(signature, engine, threshold))
+    table = sql.macro_text([((TABLE_ARGUMENT,), _predict_table(signature, engine, threshold))])
     made = [
-        DatabaseObject(role, kind, deployment, name + suffix, sql.create_macro((deployment, name + suffix), text, replace=replace))
+        DatabaseObject(
+            role, kind, deployment, name + suffix, sql.create_macro((deployment, name + suffix), text, replace=replace)
+        )
         for role, suffix, replace in (("version", f"_v{number}", False), ("active", "", True))
         for kind, name, text in [*functions, ("table macro", "predict_table", table)]
     ]

@@ -178,16 +178,18 @@ def struct(fields: Mapping[str, exp.Expression]) -> exp.Expression:
     )
 
 
-def macro_text(parameters: Sequence[tuple[str, exp.Expression | None]], body: exp.Expr) -> str:
-    """Parameters and body of a scalar macro, or of a table macro where `body` is a query; a parameter may have a default.
+def macro_text(overloads: Sequence[tuple[Sequence[str], exp.Expr]]) -> str:
+    """Parameters and body of each overload of a macro; a table macro where the body is a query.
 
-    sqlglot has no node for defaults of macro parameters, so the text is put together here.
+    sqlglot has no node for overloaded macros, so the text is put together here.
 
-    >>> macro_text([("r", None), ("t", exp.Null())], column("age", "r"))
-    '("r", "t" := NULL) AS "r"."age"'
+    >>> macro_text([(("r",), column("age", "r"))])
+    '("r") AS "r"."age"'
     """
-    listed = ", ".join(quote(name) + ("" if node is None else f" := {render(node)}") for name, node in parameters)
-    return f"({listed}) {'AS TABLE' if isinstance(body, exp.Query) else 'AS'} {render(body)}"
+    return ", ".join(
+        f"({', '.join(map(quote, parameters))}) {'AS TABLE' if isinstance(body, exp.Query) else 'AS'} {render(body)}"
+        for parameters, body in overloads
+    )
 
 
 def create_macro(path: Sequence[str], text: str, *, replace: bool = False) -> str:

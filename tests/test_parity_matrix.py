@@ -248,7 +248,7 @@ def checked(engine: str, questions: parity.Questions) -> parity.Evidence:
         made = ENGINES[engine](con, questions.model)
         con.execute("CREATE SCHEMA m")
         for macro in macros(questions.model.signature, made):
-            con.execute(sql.create_macro(("m", macro.name), sql.macro_text(macro.parameters, macro.body)))
+            con.execute(sql.create_macro(("m", macro.name), sql.macro_text(macro.overloads)))
         return parity.check(con, questions, parity.functions("m", questions.model.signature))
 
 

@@ -36,44 +36,48 @@ MANY_CLASSES = 200
 CAST, READABLE = "sqlml cast", "sqlml readable"
 
 
+Overload = tuple[tuple[str, ...], exp.Expression]
+"""Parameters and body."""
+
+
 @dataclass(frozen=True)
 class Macro:
-    """A scalar macro: `sql.macro_text(parameters, body)` is what `sql.create_macro` makes it of."""
+    """A scalar macro with one body per number of parameters: `sql.macro_text(overloads)` is how it is made."""
 
     name: str
-    parameters: tuple[tuple[str, exp.Expression | None], ...]
-    body: exp.Expression
+    overloads: tuple[Overload, ...]
 
 
-def macros(
-    signature: Signature, engine: Engine, *, threshold: float | None = None, suffix: str = ""
-) -> tuple[Macro, ...]:
-    """The scalar functions of a deployment version; `suffix` is "_v3" for the twins that stay callable.
+def macros(signature: Signature, engine: Engine, *, threshold: float | None = None) -> tuple[Macro, ...]:
+    """The scalar functions of a deployment version.
 
     Always `predict(r)`, `predict_values(column, ...)` and `error(r)`; with probabilities also `predict_proba(r)`;
-    for two classes `probability(r)` too, and `predict` takes `threshold := NULL`. `threshold` is the deployment's own:
-    None leaves the decision to the model's own rule. Every one gives NULL for a row that has an error.
+    for two classes `probability(r)` and `predict(r, threshold)` too. `threshold` is the deployment's own: None leaves
+    the decision to the model's own rule. Every one gives NULL for a row that has an error, and `predict` for a NULL threshold.
+
+    `predict` has an overload, not a parameter with a default: a body that holds both decisions would be bound twice as
+    long in every query.
     """
     row = _computed(signature, engine, [sql.column(c.name, ROW) for c in signature.columns], staged=False)
-    made: list[tuple[str, tuple[tuple[str, exp.Expression | None], ...], exp.Expression]] = []
-    by_row: tuple[tuple[str, exp.Expression | None], ...] = ((ROW, None),)
-    default = _prediction(signature, row.outputs, threshold)
+
+    def by_row(result: exp.Expression, *more: str) -> Overload:
+        return (ROW, *more), inline(row.lets, result)
+
+    predict = [by_row(_prediction(signature, row.outputs, threshold))]
+    made: list[Macro] = []
     if _has_threshold(signature):
-        chosen = sql.column(THRESHOLD)
-        given = _decide(signature, row.outputs, sql.cast(chosen.copy(), "DOUBLE"))
-        body = sql.case([(exp.Is(this=chosen, expression=exp.Null()), default)], given)
-        made.append(("predict", (*by_row, (THRESHOLD, exp.Null())), inline(row.lets, body)))
-        made.append(("probability", by_row, inline(row.lets, row.outputs.probabilities[1])))
-    else:
-        made.append(("predict", by_row, inline(row.lets, default)))
+        chosen = sql.cast(sql.column(THRESHOLD), "DOUBLE")
+        given = exp.Not(this=exp.Is(this=sql.column(THRESHOLD), expression=exp.Null()))
+        predict.append(by_row(sql.case([(given, _decide(signature, row.outputs, chosen))]), THRESHOLD))
+        made.append(Macro("probability", (by_row(row.outputs.probabilities[1]),)))
     if signature.probabilities:
         proba = sql.struct(dict(zip(class_fields(signature), row.outputs.probabilities, strict=True)))
-        made.append(("predict_proba", by_row, inline(row.lets, proba)))
-    made.append(("error", by_row, inline(row.lets, row.outputs.error)))
+        made.append(Macro("predict_proba", (by_row(proba),)))
+    made.append(Macro("error", (by_row(row.outputs.error),)))
     values = _computed(signature, engine, [sql.column(c.name) for c in signature.columns], staged=False)
-    arguments: tuple[tuple[str, exp.Expression | None], ...] = tuple((c.name, None) for c in signature.columns)
-    made.append(("predict_values", arguments, inline(values.lets, _prediction(signature, values.outputs, threshold))))
-    return tuple(Macro(name + suffix, parameters, body) for name, parameters, body in made)
+    by_value = inline(values.lets, _prediction(signature, values.outputs, threshold))
+    made.append(Macro("predict_values", ((tuple(c.name for c in signature.columns), by_value),)))
+    return (Macro("predict", tuple(predict)), *made)
 
 
 def output_columns(signature: Signature) -> tuple[tuple[str, str], ...]:

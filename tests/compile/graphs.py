@@ -147,7 +147,9 @@ def in_onnxruntime(model: OnnxModel, rows: Sequence[Row]) -> dict[str, np.ndarra
     return dict(zip(names, session.run(names, feeds), strict=True))
 
 
-def in_sql(model: OnnxModel, rows: Sequence[Row], connection: duckdb.DuckDBPyConnection | None = None) -> list[dict[str, Any]]:
+def in_sql(
+    model: OnnxModel, rows: Sequence[Row], connection: duckdb.DuckDBPyConnection | None = None
+) -> list[dict[str, Any]]:
     """The staged answers, after checking that the macros give the same."""
     con = connection or duckdb.connect()
     engine = SqlEngine(model)
@@ -159,7 +161,7 @@ def in_sql(model: OnnxModel, rows: Sequence[Row], connection: duckdb.DuckDBPyCon
     staged = sql.render(staged_select(model.signature, engine, sql.table("t"), [("i", sql.column("i"))]))
     answers = _dicts(con, f"SELECT * FROM ({staged}) ORDER BY i")
     for macro in macros(model.signature, engine):
-        con.execute(sql.create_macro(("main", macro.name), sql.macro_text(macro.parameters, macro.body), replace=True))
+        con.execute(sql.create_macro(("main", macro.name), sql.macro_text(macro.overloads), replace=True))
     called = _dicts(con, "SELECT predict(t) AS prediction, error(t) AS error FROM t ORDER BY i")
     for one, other in zip(answers, called, strict=True):
         assert _alike(one["prediction"], other["prediction"]), (one, other)

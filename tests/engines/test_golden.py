@@ -30,7 +30,7 @@ def made(model, name):
     if name == "scoring":
         return sql.render(staged_select(model.signature, SqlEngine(model), sql.table("customers")))
     macro = next(m for m in macros(model.signature, SqlEngine(model)) if m.name == name)
-    return sql.macro_text(macro.parameters, macro.body)
+    return sql.macro_text(macro.overloads)
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, id=f"{c[0]} {c[1]}") for path in FIXTURES for c in pairs(path)])

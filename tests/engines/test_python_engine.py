@@ -80,7 +80,7 @@ def deploy(con: duckdb.DuckDBPyConnection, onnx: bytes, signature: Signature) ->
     python.register(con, sha, signature, lambda: onnx)
     con.execute("CREATE SCHEMA IF NOT EXISTS churn")
     for macro in macros(signature, python.PythonEngine(sha, signature, REASONS)):
-        con.execute(sql.create_macro(("churn", macro.name), sql.macro_text(macro.parameters, macro.body), replace=True))
+        con.execute(sql.create_macro(("churn", macro.name), sql.macro_text(macro.overloads), replace=True))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ NASTY = ["select", "my model", 'a"b', "it's", "naïve", "r", "threshold", "x; DR
 def deployed(model, connection=None, **options):
     con = connection or duckdb.connect()
     for macro in macros(model.signature, SqlEngine(model), **options):
-        con.execute(sql.create_macro(("main", macro.name), sql.macro_text(macro.parameters, macro.body)))
+        con.execute(sql.create_macro(("main", macro.name), sql.macro_text(macro.overloads)))
     return con
 
 
@@ -85,8 +85,10 @@ def test_fields_of_classes_are_never_duplicates_to_duckdb(classes):
 def test_a_value_that_cannot_be_read_is_that_rows_error_and_nobody_elses():
     model = logistic()
     con = deployed(model)
-    con.execute("CREATE TABLE t (age VARCHAR, \"monthly \"\"fee\"\"\" INTEGER, contract VARCHAR)")
-    con.execute("INSERT INTO t VALUES ('41', 70, 'month'), ('forty', 70, 'month'), (NULL, 70, 'month'), ('NaN', 70, 'month')")
+    con.execute('CREATE TABLE t (age VARCHAR, "monthly ""fee""" INTEGER, contract VARCHAR)')
+    con.execute(
+        "INSERT INTO t VALUES ('41', 70, 'month'), ('forty', 70, 'month'), (NULL, 70, 'month'), ('NaN', 70, 'month')"
+    )
     got = con.execute("SELECT predict(t), probability(t), error(t), predict(t, threshold := 0.0) FROM t").fetchall()
     assert [row[2] for row in got] == [None, "age is not a number: forty", "age is missing", "age is missing"]
     assert [row[0] is None for row in got] == [False, True, True, True]
@@ -119,14 +121,16 @@ def test_features_are_what_the_model_takes(kind, value, wanted):
 def test_the_threshold_is_the_callers_the_deployments_or_the_models_own():
     model = logistic()
     con = deployed(model)
-    for macro in macros(model.signature, SqlEngine(model), threshold=0.9, suffix="_v2"):
-        con.execute(sql.create_macro(("main", macro.name), sql.macro_text(macro.parameters, macro.body)))
+    con.execute("CREATE SCHEMA strict")
+    for macro in macros(model.signature, SqlEngine(model), threshold=0.9):
+        con.execute(sql.create_macro(("strict", macro.name), sql.macro_text(macro.overloads)))
     row = "{age: 20, 'monthly \"fee\"': 70.5, contract: 'month'}"
     ((p,),) = con.execute(f"SELECT probability({row})").fetchall()
     assert 0.5 < p < 0.9
-    calls = f"predict({row}), predict({row}, threshold := NULL), predict({row}, threshold := {p!r}), predict({row}, threshold := 0.95)"
-    assert con.execute(f"SELECT {calls}").fetchall() == [("Yes", "Yes", "Yes", "No")]
-    assert con.execute(f"SELECT predict_v2({row}), predict_v2({row}, threshold := 0.5)").fetchall() == [("No", "Yes")]
+    calls = f"predict({row}), predict({row}, threshold := NULL), predict({row}, threshold := {p!r}), predict({row}, 0.95)"
+    assert con.execute(f"SELECT {calls}").fetchall() == [("Yes", None, "Yes", "No")]
+    calls = f"strict.predict({row}), strict.predict({row}, threshold := 0.5)"
+    assert con.execute(f"SELECT {calls}").fetchall() == [("No", "Yes")]
     assert con.execute(f"SELECT predict_proba({row}).yes = {p!r}").fetchall() == [(True,)]
 
 
@@ -135,18 +139,18 @@ def test_macros_work_when_the_file_is_attached_under_another_name(tmp_path):
     with duckdb.connect(str(tmp_path / "churn.duckdb")) as con:
         con.execute("CREATE SCHEMA m")
         for macro in macros(model.signature, SqlEngine(model)):
-            con.execute(sql.create_macro(("m", macro.name), sql.macro_text(macro.parameters, macro.body)))
+            con.execute(sql.create_macro(("m", macro.name), sql.macro_text(macro.overloads)))
     con = duckdb.connect()
     con.execute(f"ATTACH '{tmp_path / 'churn.duckdb'}' AS \"x y\"")
     row = "{age: 20, 'monthly \"fee\"': 70.5, contract: 'month'}"
-    assert con.execute(f"SELECT \"x y\".m.predict({row}), \"x y\".m.error({row})").fetchall() == [("Yes", None)]
+    assert con.execute(f'SELECT "x y".m.predict({row}), "x y".m.error({row})').fetchall() == [("Yes", None)]
 
 
 def test_a_network_whose_repetition_would_explode_binds_its_layers_once():
     model = perceptron()
     assert_agree(model, rows_of(model.signature.columns, values=(-2.0, 0.0, 0.5, 3.25)), tolerance=1e-9)
     (predict,) = [m for m in macros(model.signature, SqlEngine(model)) if m.name == "predict"]
-    text = sql.macro_text(predict.parameters, predict.body)
+    text = sql.macro_text(predict.overloads)
     assert "list_transform" in text
     assert len(text) < 40_000
 
@@ -154,11 +158,18 @@ def test_a_network_whose_repetition_would_explode_binds_its_layers_once():
 def test_each_stage_is_computed_once():
     model = logistic()
     con = duckdb.connect()
-    con.execute('CREATE TABLE t AS SELECT i AS id, i::DOUBLE AS age, 1.0::DOUBLE AS "monthly ""fee""", \'month\' AS contract FROM range(3000) s(i)')
+    con.execute(
+        'CREATE TABLE t AS SELECT i AS id, i::DOUBLE AS age, 1.0::DOUBLE AS "monthly ""fee""", \'month\' AS contract FROM range(3000) s(i)'
+    )
     staged = staged_select(model.signature, SqlEngine(model), sql.table("t"), [("id", sql.column("id"))])
     ((_, plan),) = con.execute("EXPLAIN " + sql.render(staged)).fetchall()
     assert plan.replace("\n", "").count("exp(") <= 1
-    assert [name for name, _ in output_columns(model.signature)] == ["prediction", "probability_No", "probability_Yes", "error"]
+    assert [name for name, _ in output_columns(model.signature)] == [
+        "prediction",
+        "probability_No",
+        "probability_Yes",
+        "error",
+    ]
     names = [d[0] for d in con.execute(sql.render(staged)).description]
     assert names == ["id", "prediction", "probability_No", "probability_Yes", "error", "input_hash"]
 
@@ -169,7 +180,7 @@ def test_the_input_hash_is_of_the_features_as_the_model_takes_them():
     query = sql.render(staged_select(model.signature, SqlEngine(model), sql.table("t")))
     hashes = []
     for age in ("41::DOUBLE", "41::INTEGER", "'41'", "42::DOUBLE", "'NaN'::DOUBLE", "NULL::DOUBLE"):
-        con.execute(f"CREATE OR REPLACE TABLE t AS SELECT {age} AS age, 70 AS \"monthly \"\"fee\"\"\", 'month' AS contract")
+        con.execute(f'CREATE OR REPLACE TABLE t AS SELECT {age} AS age, 70 AS "monthly ""fee""", \'month\' AS contract')
         hashes.append(con.execute(query).fetchall()[0][-1])
     assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
     assert hashes[4] == hashes[5]
