@@ -55,7 +55,7 @@ def double(x: Any) -> Any:
         neighbors.KNeighborsClassifier(),
         svm.SVC(),
         svm.SVR(),
-        gaussian_process.GaussianProcessRegressor(),
+        gaussian_process.GaussianProcessClassifier(),
         ensemble.AdaBoostRegressor(n_estimators=2),
         ensemble.IsolationForest(n_estimators=2),
         cluster.KMeans(2),
@@ -64,7 +64,7 @@ def double(x: Any) -> Any:
 )
 def test_an_estimator_without_a_translation_is_named(model: Any) -> None:
     data = frame()
-    target = (data[["a"]] if isinstance(model, multioutput.MultiOutputRegressor) else data.a) > 0
+    target = ((data[["a"]] if isinstance(model, multioutput.MultiOutputRegressor) else data.a) > 0).astype(int)
 
     error = refused(make_pipeline(StandardScaler(), model).fit(data, target))
 
@@ -135,7 +135,7 @@ def test_float32_sums_are_refused() -> None:
 
 
 def test_text_vectorizers_are_refused() -> None:
-    data = pd.DataFrame({"note": ["a b", "b c"] * 9})
+    data = pd.DataFrame({"note": ["some words", "more words"] * 9})
     model = make_pipeline(ColumnTransformer([("words", TfidfVectorizer(), "note")]), linear_model.LogisticRegression())
 
     assert refused(model.fit(data, [0, 1] * 9), data).step == "columntransformer > words"
@@ -176,6 +176,12 @@ def test_strange_column_names_do_no_harm() -> None:
     )
 
     assert len(converted.nulls) == 2
+
+
+def test_a_model_that_was_never_fitted_is_refused() -> None:
+    error = refused(make_pipeline(StandardScaler(), linear_model.Ridge()))
+
+    assert "fitted" in str(error)
 
 
 def test_the_missing_text_is_the_same_everywhere() -> None:

@@ -250,6 +250,40 @@ def test_text_and_numbers_imputed_together() -> None:
     check(model.fit(frame, frame["plan"] == "x"), frame, count=12)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "model",
+    [
+        make_pipeline(StandardScaler(), linear_model.LinearRegression()),
+        make_pipeline(MaxAbsScaler(), linear_model.Ridge()),
+        make_pipeline(
+            ColumnTransformer([("w", "passthrough", [0])], transformer_weights={"w": 0.1}), linear_model.Ridge()
+        ),
+        make_pipeline(decomposition.TruncatedSVD(1), MaxAbsScaler(), linear_model.Ridge()),
+        make_pipeline(decomposition.PCA(1, whiten=True), linear_model.Ridge()),
+        make_pipeline(StandardScaler(), ensemble.AdaBoostClassifier(linear_model.LogisticRegression(), n_estimators=1)),
+    ],
+)
+@pytest.mark.parametrize("columns", [["a"], ["a", "b"]])
+def test_onnxruntime_does_not_round_a_factor_beside_a_product_to_float32(
+    small: pd.DataFrame, model: Any, columns: list[str]
+) -> None:
+    frame = small[columns]
+    if isinstance(model[0], decomposition.TruncatedSVD | decomposition.PCA) and len(columns) == 1:
+        frame = small[["a", "c"]]
+    y = (small.a > 0).astype(int) if "ada" in repr(model).lower() else target(small)
+    check(model.fit(frame, y), frame, count=12, sums=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pandas_output_of_a_step_without_names(small: pd.DataFrame) -> None:
+    prepare = ColumnTransformer([("abs", FunctionTransformer(np.abs), ["a", "b"]), ("scaled", StandardScaler(), ["c"])])
+    model = make_pipeline(
+        prepare.set_output(transform="pandas"), StandardScaler(), tree.DecisionTreeRegressor(max_depth=5)
+    )
+    check(model.fit(small, target(small)), small, count=12)
+
+
 SELECTORS: dict[str, Any] = {
     "names": ["a", "c"],
     "positions": [2, 0],

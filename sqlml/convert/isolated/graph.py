@@ -50,6 +50,7 @@ class Graph:
         self._joined: dict[tuple[Segment, ...], str] = {}
         self._checked: set[tuple[str, str, int]] = set()
         self._computed: dict[bytes, str] = {}
+        self._producers: dict[str, onnx.NodeProto] = {}
         self._taken: set[str] = set()
         self._count = 0
 
@@ -94,13 +95,60 @@ class Graph:
     def texts(self, values: Sequence[str]) -> str:
         return self.constant(np.array([list(values)], dtype=object))
 
+    def scalar(self, tensor: str) -> float | None:
+        """The value of a constant of one element."""
+        held = self.initializers.get(tensor)
+        if held is None or held.data_type != TensorProto.DOUBLE:
+            return None
+        values = numpy_helper.to_array(held)
+        return float(values.reshape(-1)[0]) if values.size == 1 else None
+
+    def producer(self, tensor: str) -> onnx.NodeProto | None:
+        """The node that computes the tensor, past those that change nothing and that an optimiser removes."""
+        node = self._producers.get(tensor)
+        while node is not None and node.op_type in ("Add", "Sub", "Mul", "Div", "Identity"):
+            neutral = 0.0 if node.op_type in ("Add", "Sub") else 1.0
+            if node.op_type != "Identity" and self.scalar(node.input[1]) != neutral:
+                break
+            node = self._producers.get(node.input[0])
+        return node
+
+    def matmul(self, tensor: str, weights: Array) -> str:
+        """tensor @ weights, so that onnxruntime computes it in double.
+
+        Measured (1.31.1): its MatMulScaleFusion makes a factor or divisor of one element beside a MatMul an attribute
+        of the fused node, and attributes are float32: 1e-8 off. So there is no MatMul of one column, and no such factor.
+        """
+        rows = weights.shape[0]
+        if rows == 1:
+            return self.op("Mul", tensor, self.double(weights))
+        before = self.producer(tensor)
+        if before is not None and before.op_type in ("Mul", "Div"):
+            factor = self.scalar(before.input[1])
+            if factor is not None:
+                tensor = self.op(before.op_type, before.input[0], self.double([factor] * rows))
+        return self.op("MatMul", tensor, self.double(weights))
+
+    def scaled(self, kind: str, tensor: str, factor: str) -> str:
+        """`kind` is Mul or Div; a factor of one element beside a MatMul becomes a column (see `matmul`)."""
+        value, before = self.scalar(factor), self.producer(tensor)
+        if value is not None and before is not None and before.op_type == "MatMul":
+            factor = self.rows([value])
+        return self.emit(kind, tensor, factor)
+
     def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:  # Any: ONNX attributes
+        if kind in ("Mul", "Div") and self.scalar(inputs[0]) is None:
+            return self.scaled(kind, *inputs)
+        return self.emit(kind, *inputs, domain=domain, **attributes)
+
+    def emit(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:  # Any: ONNX attributes
         node = helper.make_node(kind, list(inputs), [], domain=domain, **attributes)
         # The members of an ensemble ask for the same things: what was computed once is not computed again.
         key = sha256(node.SerializeToString(deterministic=True)).digest()
         if key not in self._computed:
             self._computed[key] = self.fresh(kind.lower())
             node.output.append(self._computed[key])
+            self._producers[node.output[0]] = node
             self.nodes.append(node)
         return self._computed[key]
 

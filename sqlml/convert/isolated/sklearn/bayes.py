@@ -90,5 +90,5 @@ def categorical(ctx: Context, est: Estimator, table: Table, step: str) -> Predic
     joint = graph.double(np.zeros((1, len(est.classes_))))
     for i, log_probabilities in enumerate(est.feature_log_prob_):
         hits = graph.as_double(graph.op("Equal", graph.gather(whole, [i]), graph.double(np.arange(sizes[i]))))
-        joint = graph.op("Add", joint, graph.op("MatMul", hits, graph.double(log_probabilities.T)))
+        joint = graph.op("Add", joint, graph.matmul(hits, log_probabilities.T))
     return posterior(ctx, est, graph.op("Add", joint, graph.double(est.class_log_prior_)), step)

@@ -23,8 +23,13 @@ def output_names(estimator: Estimator, table: Table, result: Table, step: str) -
     if config != "pandas":
         raise refuse(estimator, step, f"its output is set to {config!r}.", "Use set_output(transform='default').")
     given = [f.name for f in table.features] if table.frame else None
-    names = estimator.get_feature_names_out(given)
-    features = [replace(f, name=str(n)) for f, n in zip(result.features, names, strict=True)]
+    names: Sequence[Any]
+    try:
+        names = list(estimator.get_feature_names_out(given))
+    except Exception:  # utils/_set_output.py takes any error for "no names": the output keeps its own, or has numbers
+        own = [f.name for f in result.features]
+        names = own if result.frame and None not in own else range(len(own))
+    features = [replace(f, name=n) for f, n in zip(result.features, names, strict=True)]
     return replace(result.with_features(features), frame=True)
 
 
@@ -115,7 +120,12 @@ def stacked(ctx: Context, est: Estimator, parts: Sequence[Table], step: str, *, 
         for part in parts:
             refuse_text(est, part, step)
     if config == "pandas" and all(p.frame for p in parts) and not sparse:
-        return beside(parts, frame=True)
+        # The names ColumnTransformer._hstack gives for the moment; they stay where a part does not know its names.
+        named = [
+            p.with_features([replace(f, name=f"tmp_col_name_{i}_{j}") for j, f in enumerate(p.features)])
+            for i, p in enumerate(parts)
+        ]
+        return beside(named, frame=True)
     arrays = [p.as_array() for p in parts]
     joined = beside(arrays, sparse=sparse)
     dtypes = {f.dtype for f in joined.features}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import sklearn
+from sklearn.exceptions import NotFittedError
 
 from sqlml.convert.isolated.graph import Graph
 from sqlml.convert.isolated.table import Table
@@ -59,7 +63,8 @@ class Context:
         if convert is None:
             raise unknown(estimator, step, "transformer" if hasattr(estimator, "transform") else "step")
         refuse_overrides(estimator, step)
-        return convert(self, estimator, table, step)
+        with fitted(estimator, step):
+            return convert(self, estimator, table, step)
 
     def predict(self, estimator: Estimator, table: Table, step: str) -> Prediction:
         estimator = self.unwrap(estimator, step)
@@ -67,7 +72,24 @@ class Context:
         if convert is None:
             raise unknown(estimator, step, "predictor")
         refuse_overrides(estimator, step)
-        return convert(self, estimator, table, step)
+        with fitted(estimator, step):
+            return convert(self, estimator, table, step)
+
+
+@contextmanager
+def fitted(estimator: Estimator, step: str) -> Iterator[None]:
+    """A fitted attribute that is not there: never fitted, or fitted by a version that kept its state otherwise."""
+    try:
+        yield
+    except NotFittedError as error:
+        raise Unsupported(
+            step, type(estimator).__name__, "it is not fitted.", "Fit the model before logging it."
+        ) from error
+    except AttributeError as error:
+        why = f"its fitted state is not what scikit-learn {sklearn.__version__} leaves ({error})."
+        raise Unsupported(
+            step, type(estimator).__name__, why, "Train it again with the scikit-learn installed here."
+        ) from error
 
 
 def unknown(estimator: Estimator, step: str, role: str) -> Unsupported:

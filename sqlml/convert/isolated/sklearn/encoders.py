@@ -190,7 +190,7 @@ def one_hot(ctx: Context, feature: Feature, tensor: str, encoding: Encoding) -> 
     if not parts:
         flat = graph.as_double(graph.op("Equal", tensor, tensor))
         return graph.op("Add", graph.op("Mul", flat, graph.double([0.0] * len(base))), graph.double(base))
-    product = graph.op("MatMul", graph.join(parts), graph.double(weights[used]))
+    product = graph.matmul(graph.join(parts), weights[used])
     return graph.op("Add", product, graph.double(base)) if base.any() else product
 
 
@@ -238,7 +238,7 @@ def ordinal(ctx: Context, feature: Feature, tensor: str, encoding: Encoding, dty
         code = graph.op(
             "Where",
             known,
-            graph.op("MatMul", hits, graph.double(np.array(codes).reshape(-1, 1))),
+            graph.matmul(hits, np.array(codes).reshape(-1, 1)),
             graph.double([unknown]),
         )
         if feature.nan:

@@ -19,9 +19,7 @@ def one_hot(ctx: Context, said: Prediction, placement: Array) -> str:
     graph = ctx.graph
     index = graph.as_double(said.values)
     hits = graph.as_double(graph.op("Equal", index, graph.double(np.arange(float(len(said.classes))))))
-    return (
-        hits if np.array_equal(placement, np.eye(len(placement))) else graph.op("MatMul", hits, graph.double(placement))
-    )
+    return hits if np.array_equal(placement, np.eye(len(placement))) else graph.matmul(hits, placement)
 
 
 def placed(est: Estimator, said: Prediction, labels: list[object], step: str) -> Array:
@@ -107,7 +105,7 @@ def bagging_classifier(ctx: Context, est: Estimator, table: Table, step: str) ->
         elif len(said.classes) == len(labels):
             parts.append(said.probabilities)
         else:
-            parts.append(graph.op("MatMul", said.probabilities, graph.double(places)))
+            parts.append(graph.matmul(said.probabilities, places))
     mean = graph.op("Div", total(ctx, parts), graph.double([float(est.n_estimators)]))
     return Prediction("classifier", best(graph, mean), labels, mean)
 

@@ -81,7 +81,7 @@ class Membership:
             wanted = sorted({c for codes in sets for c in codes})
             table = np.array([[float(c in codes) for codes in sets] for c in wanted])
             hits = graph.as_double(graph.op("Equal", code, graph.double([float(c) for c in wanted])))
-            member = graph.op("MatMul", hits, graph.double(table))
+            member = graph.matmul(hits, table)
             # code * 0 is 0, or NaN where the code is missing.
             blocks.append(graph.op("Add", member, graph.op("Mul", code, graph.double([0.0]))))
             starts[feature] = width

@@ -34,7 +34,7 @@ def linear(ctx: Context, table: Table, coefficients: Any, intercept: Any) -> str
     graph = ctx.graph
     weights = np.atleast_2d(np.asarray(coefficients, dtype=np.float64))
     bias = np.broadcast_to(np.asarray(intercept, dtype=np.float64).reshape(-1), (weights.shape[0],))
-    product = graph.op("MatMul", graph.tensor(table), graph.double(weights.T))
+    product = graph.matmul(graph.tensor(table), weights.T)
     return graph.op("Add", product, graph.double(bias))
 
 
