@@ -120,9 +120,9 @@ def converted(monkeypatch: pytest.MonkeyPatch, prepared_versions: dict[str, Prep
         )
 
     # Fewer batches too: each costs a query, and these tests stage hundreds of versions.
-    monkeypatch.setattr("sqlml.parity.asking.WHOLE_SIZES", (40,))
-    monkeypatch.setattr("sqlml.parity.asking.SMALL_SIZES", (1,))
-    monkeypatch.setattr("sqlml.parity.asking.SINGLE_QUERIES", 1)
+    monkeypatch.setattr("sqlml.parity.asking.LARGEST_SIZE", 40)
+    monkeypatch.setattr("sqlml.parity.asking.WHOLE_SIZES", ())
+    monkeypatch.setattr("sqlml.parity.asking.SMALL_SIZES", ())
     monkeypatch.setattr(sqlml.deploy, "prepare", known)
     monkeypatch.setattr(sqlml.planning, "prepare", known)
     monkeypatch.setattr("sqlml.registry.tag", lambda model, tags: None)
