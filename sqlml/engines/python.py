@@ -14,13 +14,15 @@ import hashlib
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlglot import exp
 
 from sqlml import sql
 from sqlml.convert.onnx_model import MISSING_TEXT
+from sqlml.engines.coded import Codes, code_texts
 from sqlml.engines.outputs import Outputs
 from sqlml.errors import DatabaseError
 from sqlml.signature import Signature
@@ -42,9 +44,17 @@ MAX_FIELDS = 200
 # stays for the life of the process (a few hundred bytes, plus the session once it has been called).
 _registered: list[Callable[..., object]] = []
 _connections: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
-_sessions: dict[str, ort.InferenceSession] = {}
+_loaded: dict[str, Loaded] = {}
 _registering = threading.Lock()
 _loading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An onnxruntime session and how its text columns become what it takes."""
+
+    session: ort.InferenceSession
+    codes: Mapping[str, Codes]
 
 
 class PythonEngine:
@@ -177,13 +187,13 @@ def _arrow_function(sha256: str, signature: Signature, load: Load) -> Callable[.
     columns = [(column.name, column.is_text) for column in signature.columns]
 
     def predict(*arrays: pa.ChunkedArray) -> pa.StructArray:
-        session = _session(sha256, load)
+        model = _model(sha256, load)
         feeds = {
-            name: _texts(array) if is_text else _numbers(array)
+            name: _texts(array, model.codes.get(name)) if is_text else _numbers(array)
             for (name, is_text), array in zip(columns, arrays, strict=True)
         }
         try:
-            return _answer(signature, *session.run(names, feeds))
+            return _answer(signature, *model.session.run(names, feeds))
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise DatabaseError(f"Model {sha256[:12]} failed in onnxruntime: {error}") from error
 
@@ -194,24 +204,30 @@ def _arrow_function(sha256: str, signature: Signature, load: Load) -> Callable[.
     return predict
 
 
-def _session(sha256: str, load: Load) -> ort.InferenceSession:
-    session = _sessions.get(sha256)
-    if session is None:
+def _model(sha256: str, load: Load) -> Loaded:
+    model = _loaded.get(sha256)
+    if model is None:
         with _loading:
-            session = _sessions.get(sha256)
-            if session is None:
-                session = _sessions[sha256] = open_session(load(), sha256)
-    return session
+            model = _loaded.get(sha256)
+            if model is None:
+                model = _loaded[sha256] = _load(sha256, load)
+    return model
 
 
-def open_session(onnx: bytes, sha256: str) -> ort.InferenceSession:
-    """An onnxruntime session on one thread (DuckDB has its own), silent, that any thread may call."""
-    import onnxruntime as ort
-
+def _load(sha256: str, load: Load) -> Loaded:
+    onnx = load()
     if hashlib.sha256(onnx).hexdigest() != sha256:
         raise DatabaseError(
             f"The stored bytes of model {sha256[:12]} are not the ones that were deployed.", hint="Deploy it again."
         )
+    coded, codes = code_texts(onnx)
+    return Loaded(open_session(coded), codes)
+
+
+def open_session(onnx: bytes) -> ort.InferenceSession:
+    """An onnxruntime session on one thread (DuckDB has its own), silent, that any thread may call."""
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -237,13 +253,15 @@ def _numbers(array: pa.ChunkedArray | pa.Array) -> np.ndarray[Any, Any]:
     return cast("np.ndarray[Any, Any]", chunk.to_numpy().reshape(-1, 1))
 
 
-def _texts(array: pa.ChunkedArray | pa.Array) -> np.ndarray[Any, Any]:
+def _texts(array: pa.ChunkedArray | pa.Array, codes: Codes | None) -> np.ndarray[Any, Any]:
     import numpy as np
     import pyarrow as pa
 
     chunk = _one_chunk(array)
     if not pa.types.is_string(chunk.type):
         chunk = chunk.cast(pa.string())  # views, if the caller has set produce_arrow_string_view
+    if codes is not None:
+        return codes.encode(chunk)
     # One Python string per distinct value, not per row.
     encoded = chunk.dictionary_encode()
     values = np.array([*encoded.dictionary.to_pylist(), MISSING_TEXT], dtype=object)

@@ -240,7 +240,7 @@ def test_the_function_outlives_the_connection_that_registered_it(tmp_path):
 
 
 def test_bytes_are_loaded_once_by_many_threads(con, monkeypatch):
-    monkeypatch.setattr(python, "_sessions", {})
+    monkeypatch.setattr(python, "_loaded", {})
     onnx = classifier()
     loads = []
     python.register(con, hashlib.sha256(onnx).hexdigest(), BINARY, lambda: loads.append(1) or onnx)
@@ -254,7 +254,7 @@ def test_bytes_are_loaded_once_by_many_threads(con, monkeypatch):
 
 
 def test_other_bytes_than_the_deployed_ones_are_refused(con, monkeypatch):
-    monkeypatch.setattr(python, "_sessions", {})
+    monkeypatch.setattr(python, "_loaded", {})
     sha = hashlib.sha256(classifier()).hexdigest()
     python.register(con, sha, BINARY, regressor)
     deploy(con, classifier(), BINARY)
@@ -271,7 +271,7 @@ def test_a_failure_inside_names_the_model(con, monkeypatch):
             raise RuntimeError("bad allocation")
 
     sha = hashlib.sha256(onnx).hexdigest()
-    monkeypatch.setitem(python._sessions, sha, Broken())
+    monkeypatch.setitem(python._loaded, sha, python.Loaded(Broken(), {}))
     with pytest.raises(duckdb.InvalidInputException, match=f"Model {sha[:12]} failed in onnxruntime: bad allocation"):
         con.execute("SELECT churn.predict({age: 1, plan: ''})").fetchall()
 
@@ -284,7 +284,7 @@ def test_an_error_when_registering_is_ours(con):
 
 def test_optimisation_does_not_change_a_bit():
     onnx = classifier(np.random.default_rng(1).normal(size=(4, 5)))
-    session = python.open_session(onnx, hashlib.sha256(onnx).hexdigest())
+    session = python.open_session(onnx)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     plain = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
