@@ -90,6 +90,9 @@ def translated(subject: str) -> Iterator[None]:
     except duckdb.InterruptException as error:
         raise KeyboardInterrupt from error
     except duckdb.Error as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            # Tidying up after Ctrl-C failed too, as everything does in a transaction that was interrupted.
+            raise KeyboardInterrupt from error
         raise _ours(error, subject) from error
     except RuntimeError as error:
         if is_interrupt(error):

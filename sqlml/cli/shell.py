@@ -26,7 +26,7 @@ SQL ends with a semicolon. Every deployed function is ready: SELECT churn.predic
 DOT_COMMANDS = {
     ".tables": "SELECT table_schema AS schema, table_name AS name, table_type AS type FROM information_schema.tables"
     " WHERE table_catalog = current_database() ORDER BY ALL",
-    ".models": "SELECT * FROM sqlml.deployments",
+    ".models": "SELECT name, active_version AS version, model, source, live FROM sqlml.deployments ORDER BY name",
 }
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +228,25 @@ def test_a_model_table_is_made_and_followed(
 
     assert sqlml("sql", "SELECT id, prediction IS NOT NULL AS p FROM churn.current ORDER BY id", "--json", *where) == 0
     assert reported(capsys) == [{"id": 1, "p": True}, {"id": 2, "p": True}, {"id": 3, "p": True}]
+
+
+@pytest.mark.parametrize("phase", ["convert", "compile", "apply"])
+def test_ctrl_c_leaves_nothing_behind(warehouse: Path, capsys: pytest.CaptureFixture[str], phase: str) -> None:
+    command = [sys.executable, "-c", "from sqlml.cli import main; main()", "deploy", "churn:2", "--name", "other"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if f"  {phase}  " in line)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait() == exits.INTERRUPTED
+        assert "Interrupted: nothing partial was kept." in rest
+        assert "Traceback" not in rest
+
+    assert sqlml("status", "--json", "--check") == exits.DONE
+    assert [status["name"] for status in reported(capsys)] == ["churn"]
+    assert (
+        sqlml("sql", "SELECT count(*) AS n FROM duckdb_schemas() WHERE schema_name = 'other'", "--json") == exits.DONE
+    )
+    assert reported(capsys) == [{"n": 0}]
+    assert sqlml("logs", "--json") == exits.DONE
+    assert reported(capsys)[0]["state"] == "interrupted"
