@@ -330,6 +330,20 @@ def test_scaling_a_sparse_matrix_multiplies_by_the_reciprocal() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "last", [linear_model.Lasso(alpha=0.01), linear_model.ElasticNet(alpha=0.01), linear_model.Ridge()]
+)
+def test_sparse_input_goes_unchecked_where_the_original_does_not_check_it(last: Any) -> None:
+    frame = categories(gaps=False)
+    prepare = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["city", "plan"]),
+        (FunctionTransformer(), ["size"]),
+        sparse_threshold=1,
+    )
+    check(make_pipeline(prepare, last).fit(frame, frame["size"]), frame, count=12, sums=True)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_histogram_boosting_with_categories() -> None:
     rng = np.random.default_rng(2)
     n = 300

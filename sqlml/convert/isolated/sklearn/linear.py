@@ -86,8 +86,18 @@ def logistic_regression(ctx: Context, est: Estimator, table: Table, step: str) -
     return Prediction("classifier", said.values, said.classes, probabilities, said.decision)
 
 
+def coordinate_descent(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    """Lasso and ElasticNet, whose own _decision_function checks no values where they are sparse: NaN answers NaN."""
+    if table.sparse:
+        return regressed(ctx, est, numbers(ctx.graph, est, table, step, finite="none"))
+    return linear_regressor(ctx, est, table, step)
+
+
 def linear_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
-    table = numbers(ctx.graph, est, table, step)
+    return regressed(ctx, est, numbers(ctx.graph, est, table, step))
+
+
+def regressed(ctx: Context, est: Estimator, table: Table) -> Prediction:
     values = linear(ctx, table, est.coef_, est.intercept_)
     return Prediction("regressor", values, targets=np.atleast_2d(est.coef_).shape[0])
 
