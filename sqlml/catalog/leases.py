@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlml.catalog.records import now
 from sqlml.database import atomic
-from sqlml.errors import Conflict
+from sqlml.errors import Conflict, DatabaseError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -47,7 +47,14 @@ def lease(connection: Connection, name: str, job_id: str) -> Iterator[None]:
     with _lock:
         _live_jobs.add(job_id)
     try:
-        _take(connection, name.lower(), job_id)
+        try:
+            _take(connection, name.lower(), job_id)
+        except DatabaseError as error:
+            if not _is_duplicate(error):
+                raise
+            raise Conflict(
+                f"Another job has taken {name} at this very moment.", hint="Run this again when it has finished."
+            ) from error
         try:
             yield
         finally:
@@ -77,6 +84,14 @@ def _take(connection: Connection, name: str, job_id: str) -> None:
             [job_id, this_process(), now(), name],
         )
         _mark_interrupted(connection, name)
+
+
+def _is_duplicate(error: DatabaseError) -> bool:
+    """Whether two took it at once: DuckDB finds that at the INSERT or only at the COMMIT."""
+    import duckdb
+
+    found = isinstance(error.__cause__, duckdb.ConstraintException | duckdb.TransactionException)
+    return found and "duplicate key" in str(error.__cause__).lower()
 
 
 def _mark_interrupted(connection: Connection, name: str) -> None:

@@ -59,19 +59,23 @@ def assert_whole(connection: duckdb.DuckDBPyConnection, name: str = "churn") -> 
     assert [v.version for v in versions] == list(range(1, len(versions) + 1))
     active = [v.version for v in versions if v.state == "active"]
     assert active == ([] if deployment.active_version is None else [deployment.active_version])
-    for version in versions:
+    for version in (v for v in versions if v.state != "undeployed"):
         table = f'"{name}"."{version.prediction_table}"'
-        doubled = connection.execute(
-            f"SELECT count(*) - count(DISTINCT customer_id) FROM {table}"
-        ).fetchone()
+        doubled = connection.execute(f"SELECT count(*) - count(DISTINCT customer_id) FROM {table}").fetchone()
         assert doubled == (0,)
         assert connection.execute(f'SELECT "{name}".predict_v{version.version}(c) FROM customers c LIMIT 1').fetchone()
     if active:
         assert connection.execute(f'SELECT DISTINCT deployment_version FROM "{name}".current').fetchall() in (
-            [(active[0],)], [],
+            [(active[0],)],
+            [],
         )
-        expected = connection.execute(f'SELECT "{name}".predict_v{active[0]}(c) FROM customers c ORDER BY customer_id').fetchall()
-        assert expected == connection.execute(f'SELECT "{name}".predict(c) FROM customers c ORDER BY customer_id').fetchall()
+        expected = connection.execute(
+            f'SELECT "{name}".predict_v{active[0]}(c) FROM customers c ORDER BY customer_id'
+        ).fetchall()
+        assert (
+            expected
+            == connection.execute(f'SELECT "{name}".predict(c) FROM customers c ORDER BY customer_id').fetchall()
+        )
 
 
 def assert_current(connection: duckdb.DuckDBPyConnection, name: str = "churn") -> None:
@@ -79,8 +83,10 @@ def assert_current(connection: duckdb.DuckDBPyConnection, name: str = "churn") -
     wrong = connection.execute(
         f'SELECT count(*) FROM customers c FULL JOIN "{name}".current p USING (customer_id)'
         f' WHERE p.prediction IS DISTINCT FROM (CASE WHEN c.customer_id IS NOT NULL THEN "{name}".predict(c) END)'
-        ' OR p.scoring_id IS NULL'
+        " OR p.scoring_id IS NULL"
     ).fetchone()
     assert wrong == (0,)
-    counts = connection.execute(f'SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM "{name}".current)').fetchone()
+    counts = connection.execute(
+        f'SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM "{name}".current)'
+    ).fetchone()
     assert counts[0] == counts[1]

@@ -15,16 +15,18 @@ from sqlml import errors
 @pytest.fixture
 def deployed(warehouse: Path, registered: object) -> Path:
     with sqlml.connect(warehouse) as connection:
-        sqlml.deploy_db(connection, "churn:Production", table="customers", key="customer_id", tracking_uri=registered.uri)
+        sqlml.deploy_db(
+            connection, "churn:Production", table="customers", key="customer_id", tracking_uri=registered.uri
+        )
     return warehouse
 
 
 def test_a_plain_shell_predicts_with_the_deployed_functions(deployed: Path, registered: object) -> None:
     with duckdb.connect(str(deployed)) as connection:
         rows = connection.execute(
-            "SELECT churn.predict(c), churn.probability(c), churn.predict_proba(c).\"Yes\", churn.error(c) FROM customers c"
+            'SELECT churn.predict(c), churn.probability(c), churn.predict_proba(c)."Yes", churn.error(c) FROM customers c'
         ).fetchall()
-        stored = connection.execute("SELECT prediction, \"probability_Yes\" FROM churn.current").fetchall()
+        stored = connection.execute('SELECT prediction, "probability_Yes" FROM churn.current').fetchall()
     assert len(rows) == 400
     assert {row[0] for row in rows} == {"Yes", "No"}
     assert all(row[1] == row[2] and row[3] is None for row in rows)
@@ -37,7 +39,9 @@ def test_the_answers_are_scikit_learns_own(deployed: Path, registered: object, c
     mlflow.set_tracking_uri(registered.uri)
     original = mlflow.sklearn.load_model("models:/churn@Production")
     rows = customer_rows.sort_values("customer_id").head(400)
-    expected = dict(zip(rows["customer_id"], original.predict_proba(rows[original.feature_names_in_])[:, 1], strict=True))
+    expected = dict(
+        zip(rows["customer_id"], original.predict_proba(rows[original.feature_names_in_])[:, 1], strict=True)
+    )
     with duckdb.connect(str(deployed)) as connection:
         got = dict(connection.execute('SELECT customer_id, "probability_Yes" FROM churn.current').fetchall())
     assert got.keys() == expected.keys()
@@ -71,7 +75,10 @@ def test_a_second_version_takes_over_and_a_rollback_brings_the_first_back(deploy
         first = connection.execute("FROM churn.current ORDER BY customer_id").fetchall()
         lines: list[str] = []
         second = sqlml.deploy_db(
-            connection, "churn:2", tracking_uri=registered.uri, listener=lambda line: lines.append(f"{line.phase}: {line.message}")
+            connection,
+            "churn:2",
+            tracking_uri=registered.uri,
+            listener=lambda line: lines.append(f"{line.phase}: {line.message}"),
         )
         assert second.version == 2
         assert any(line.startswith("compare: ") and "predictions change" in line for line in lines)
@@ -105,7 +112,9 @@ def test_a_typed_key_without_a_table_makes_a_live_table_for_inputs(warehouse: Pa
     with sqlml.connect(warehouse) as connection:
         sqlml.deploy_db(connection, "churn:1", key="id BIGINT", tracking_uri=registered.uri)
     with duckdb.connect(str(warehouse)) as shell:
-        shell.execute("INSERT INTO churn.inputs BY NAME SELECT customer_id AS id, * EXCLUDE (customer_id) FROM customers")
+        shell.execute(
+            "INSERT INTO churn.inputs BY NAME SELECT customer_id AS id, * EXCLUDE (customer_id) FROM customers"
+        )
         assert shell.execute("SELECT count(*), count(prediction) FROM churn.current").fetchone() == (400, 400)
         got = shell.execute("SELECT prediction FROM churn.current ORDER BY id").fetchall()
         assert got == shell.execute("SELECT churn.predict(c) FROM customers c ORDER BY customer_id").fetchall()

@@ -29,7 +29,9 @@ def deploy_second(connection: Any) -> object:
 def change_customers(connection: Any) -> None:
     connection.execute("UPDATE customers SET tenure = tenure + 1 WHERE customer_id % 7 = 0")
     connection.execute("DELETE FROM customers WHERE customer_id % 11 = 0")
-    connection.execute("INSERT INTO customers BY NAME SELECT * REPLACE (customer_id + 100000 AS customer_id) FROM customers LIMIT 5")
+    connection.execute(
+        "INSERT INTO customers BY NAME SELECT * REPLACE (customer_id + 100000 AS customer_id) FROM customers LIMIT 5"
+    )
 
 
 def deployed(connection: Any) -> None:
