@@ -62,8 +62,7 @@ def compile_onnx(model: OnnxModel) -> Program:
         probabilities=probabilities,
         error=error,
         reasons=model.reasons,
-        # With a threshold, `predict` of two classes asks for the model's own answer and for the probability.
-        cost=_cost(traced, (*prediction, *probabilities, error), 2 if len(probabilities) == 2 else 1),
+        cost=_cost(traced, (*prediction, *probabilities, error)),
     )
 
 
@@ -111,7 +110,7 @@ def _in_order(results: Sequence[Node]) -> list[Node]:
     return list(done)
 
 
-def _cost(traced: Traced, results: Sequence[Node], mentions: int) -> Cost:
+def _cost(traced: Traced, results: Sequence[Node]) -> Cost:
     nodes = _in_order(results)
     forests = [node for node in nodes if isinstance(node, Forest)]
     leaves = largest = 0
@@ -120,7 +119,7 @@ def _cost(traced: Traced, results: Sequence[Node], mentions: int) -> Cost:
         largest = max(largest, int(trees.leaf_counts(found).max(initial=0)))
     operations = sum(max(1, len(children(node))) for node in nodes if not isinstance(node, Const))
     size = leaves * LEAF_BYTES + sum(_bytes(node) for node in nodes)
-    return Cost(leaves=leaves, leaves_per_tree=largest, operations=operations, bytes=size * mentions)
+    return Cost(leaves=leaves, leaves_per_tree=largest, operations=operations, bytes=size)
 
 
 def _bytes(node: Node) -> int:
