@@ -218,7 +218,7 @@ def _score_and_switch(
 ) -> Scored | None:
     scored = None
     if version.prediction_table is not None and options.score:
-        scored = score_version(connection, version, job)
+        scored = score_version(connection, version, job, keys_checked=True)
     deployment = records.deployment(connection, version.deployment)
     wants_live = _wants_live(connection, options, prepared, deployment.live)
     if deployment.active_version not in (None, version.version):

@@ -16,10 +16,11 @@ from sqlglot import exp
 from sqlml import jobs, objects, sql
 from sqlml.binding import bind
 from sqlml.catalog import leases, records
+from sqlml.catalog.migrations import schema_exists
 from sqlml.catalog.records import Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
 from sqlml.engines.surface import output_columns
-from sqlml.errors import UsageError
+from sqlml.errors import BindingError, UsageError
 from sqlml.relation import Relation, check_keys, count, find, find_or_file, resolve_columns, split_name
 from sqlml.scoring import Scored, hash_check, summary
 from sqlml.version import __version__
@@ -180,9 +181,15 @@ def _write(
 
 def _to_table(connection: Connection, version: Version, query: str, target: str) -> tuple[int, int]:
     parts = split_name(target)
+    schema = parts[-2] if len(parts) > 1 else "main"
+    if len(parts) < 3 and not schema_exists(connection, schema):
+        raise UsageError(
+            f"{target!r} is neither a table of an existing schema nor a file of a known kind.",
+            hint=f"Files end in {', '.join(FORMATS)}; a folder is named with a slash at its end, or with --partition-by.",
+        )
     try:
         taken = find(connection, target)
-    except Exception:
+    except BindingError:
         taken = None
     if taken is not None:
         raise UsageError(f"There is a {taken.kind} {target!r} already.", hint="Name a new table with --to.")

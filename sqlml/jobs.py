@@ -113,7 +113,6 @@ def running(connection: Connection, job: Job) -> Iterator[Job]:
         with suppress(OSError):  # a full disk must not hide the error that it caused
             job.log("end", message, state=job.state)
         _record(connection, job)
-        job.ended.set()
 
 
 def _record(connection: Connection, job: Job) -> None:

@@ -19,10 +19,10 @@ from sqlml.deployment import Options
 from sqlml.engines.choose import choose_engine
 from sqlml.engines.outputs import Engine
 from sqlml.engines.surface import feature, output_columns
-from sqlml.errors import ArtifactError, BindingError, NameRefused, UnsupportedModel
+from sqlml.errors import BindingError, NameRefused, UnsupportedModel
 from sqlml.objects import STAMP
 from sqlml.registry import Artifact, ModelVersion, RunFacts
-from sqlml.relation import Relation, find, resolve_columns
+from sqlml.relation import Relation, check_keys, count, find, resolve_columns
 from sqlml.signature import Signature
 
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ def prepare(connection: Connection, options: Options, job: jobs.Job, *, with_ref
     names.check_name(connection, facts(connection), name)
     _check_function(connection, options, name)
     relation, keys = _source(connection, options, name)
+    if relation is not None and options.score:
+        # Before the minutes that a conversion may take, and so that nothing is written if it fails.
+        check_keys(connection, relation, keys, count(connection, relation))
     with tempfile.TemporaryDirectory(prefix="sqlml-") as folder:
         artifact = registry.download(model, Path(folder) / "artifact")
         job.log("download", f"{len(artifact.files)} files, {artifact.size:,} bytes, sha256 {artifact.sha256[:12]}")
@@ -76,7 +79,7 @@ def prepare(connection: Connection, options: Options, job: jobs.Job, *, with_ref
         if run is not None and run.problem:
             job.log("download", f"the run is not known: {run.problem}")
         with convert.open_worker(
-            _opened(artifact),
+            artifact.entry,
             log=lambda text: job.log("convert", text),
             allow_pickle=options.allow_pickle,
             require_isolation=options.require_isolation,
@@ -127,19 +130,6 @@ def _engine(name: str, onnx: OnnxModel) -> Engine:
     from sqlml.engines.python import PythonEngine
 
     return PythonEngine(onnx.sha256, onnx.signature, onnx.reasons)
-
-
-def _opened(artifact: Artifact) -> Path:
-    """What the worker opens: the model's directory, or its one .onnx file."""
-    if artifact.mlmodel:
-        return artifact.directory
-    found = [file for file in artifact.files if file.path.endswith(".onnx")]
-    if len(found) != 1:
-        raise ArtifactError(
-            f"There is no MLmodel file among the {len(artifact.files)} files.",
-            hint="Name the model's own directory, or an .onnx file.",
-        )
-    return artifact.directory / found[0].path
 
 
 def _check_function(connection: Connection, options: Options, name: str) -> None:

@@ -153,8 +153,13 @@ def target_of(connection: Connection, version: Version) -> Target:
     )
 
 
-def score_version(connection: Connection, version: Version, job: jobs.Job, *, all_rows: bool = False) -> Scored:
-    """Score one version under a lease that the caller holds; repeats until the source and the predictions agree."""
+def score_version(
+    connection: Connection, version: Version, job: jobs.Job, *, all_rows: bool = False, keys_checked: bool = False
+) -> Scored:
+    """Score one version under a lease that the caller holds; repeats until the source and the predictions agree.
+
+    `keys_checked` says that the caller has just made sure that the keys are there and unique.
+    """
     began = time.monotonic()
     target = target_of(connection, version)
     scoring_id = str(uuid.uuid4())
@@ -166,7 +171,8 @@ def score_version(connection: Connection, version: Version, job: jobs.Job, *, al
         kind, unchanged = "incremental", total
         _begin(state, kind)
     else:
-        check_keys(connection, target.relation, target.keys, total)
+        if not keys_checked:
+            check_keys(connection, target.relation, target.keys, total)
         kind = "full" if is_first or all_rows else "incremental"
         _begin(state, kind)
         if kind == "full":

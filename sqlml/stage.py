@@ -12,6 +12,7 @@ from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
 from sqlml.deployment import Options
 from sqlml.prepare import Prepared
+from sqlml.registry.artifacts import DIGEST_TAG
 from sqlml.registry.store import shown
 from sqlml.scoring import insert_predictions, target_of
 from sqlml.state import exists
@@ -174,4 +175,6 @@ def tags(prepared: Prepared, version: Version, database: str) -> dict[str, str]:
         f"{prefix}.engine": version.engine,
         f"{prefix}.deployed_at": version.deployed_at.isoformat(timespec="seconds"),
         f"{prefix}.onnx_sha256": version.model_sha256,
+        # Where the store keeps no hashes, the first deployment's is what every later download is compared with.
+        DIGEST_TAG: version.artifact_sha256,
     }

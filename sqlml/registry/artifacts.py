@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 # Written to the model version when it is deployed; a later download must have the same digest.
 DIGEST_TAG = "sqlml.artifact_sha256"
+# MLflow writes this file into a local artifact whenever somebody loads the model (measured with 3.17.2): it says under
+# which name that was, is no part of the model, and would make the same version look changed.
+WRITTEN_ON_LOADING = "registered_model_meta"
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,8 @@ def _hashed(directory: Path) -> tuple[ArtifactFile, ...]:
                 raise ArtifactError(f"{name} in the artifact is a symbolic link.", hint="Log the model without links.")
         for name in names:
             path = Path(folder) / name
+            if path.relative_to(directory).as_posix() == WRITTEN_ON_LOADING:
+                continue
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             found.append(ArtifactFile(path.relative_to(directory).as_posix(), path.stat().st_size, digest))

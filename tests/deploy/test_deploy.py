@@ -113,7 +113,7 @@ def test_a_typed_key_without_a_table_makes_a_live_table_for_inputs(warehouse: Pa
         sqlml.deploy_db(connection, "churn:1", key="id BIGINT", tracking_uri=registered.uri)
     with duckdb.connect(str(warehouse)) as shell:
         shell.execute(
-            "INSERT INTO churn.inputs BY NAME SELECT customer_id AS id, * EXCLUDE (customer_id) FROM customers"
+            "INSERT INTO churn.inputs BY NAME SELECT customer_id AS id, * EXCLUDE (customer_id, churn) FROM customers"
         )
         assert shell.execute("SELECT count(*), count(prediction) FROM churn.current").fetchone() == (400, 400)
         got = shell.execute("SELECT prediction FROM churn.current ORDER BY id").fetchall()

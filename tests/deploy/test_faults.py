@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import duckdb
 import pytest
 
 import sqlml
-from sqlml.errors import SqlmlError
+from sqlml.errors import NotDeployed, SqlmlError
 from tests.deploy.conftest import fill
 from tests.deploy.faults import FaultyConnection, InjectedFault, assert_current, assert_whole
 
@@ -74,10 +75,8 @@ def test_a_fault_at_any_statement_leaves_nothing_partial(name: str, customer_row
             fill(connection, customer_rows, 60)
             before(connection)
             faulty = FaultyConnection(connection, fail_at)
-            try:
+            with contextlib.suppress(InjectedFault, SqlmlError):
                 routine(faulty)
-            except (InjectedFault, SqlmlError):
-                pass
             assert_whole(connection)
             retry(routine, connection)
             assert_whole(connection)
@@ -99,7 +98,5 @@ def statements(before: Routine, routine: Routine, rows: object) -> int:
 
 def retry(routine: Routine, connection: Any) -> None:
     """The same again; what was finished before the fault may say that there is nothing left to do."""
-    try:
+    with contextlib.suppress(NotDeployed):
         routine(connection)
-    except SqlmlError as error:
-        assert type(error).__name__ == "NotDeployed", error

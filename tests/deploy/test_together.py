@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -48,10 +49,9 @@ def in_threads(*works: Any) -> list[BaseException | None]:
 
 def test_one_of_two_deployments_at_once_loses_cleanly(connection: Any) -> None:
     for _ in range(5):
-        cursors = [connection.cursor(), connection.cursor()]
         raised = in_threads(
-            lambda: sqlml.deploy_db(cursors[0], "churn:1", table="customers", key="customer_id"),
-            lambda: sqlml.deploy_db(cursors[1], "churn:2", table="customers", key="customer_id"),
+            lambda: sqlml.deploy_db(connection.cursor(), "churn:1", table="customers", key="customer_id"),
+            lambda: sqlml.deploy_db(connection.cursor(), "churn:2", table="customers", key="customer_id"),
         )
         assert all(error is None or isinstance(error, Conflict) for error in raised), raised
         assert raised.count(None) >= 1
@@ -85,16 +85,12 @@ def test_nothing_is_lost_or_doubled_while_others_write_to_the_source(connection:
     def score() -> None:
         own = connection.cursor()
         for _ in range(5):
-            try:
+            with contextlib.suppress(Conflict):
                 sqlml.score(own, "churn")
-            except Conflict:
-                pass
 
     def deploy() -> None:
-        try:
+        with contextlib.suppress(Conflict):
             sqlml.deploy_db(connection.cursor(), "churn:2", table="customers", key="customer_id")
-        except Conflict:
-            pass
 
     raised = in_threads(lambda: write(100_000), lambda: write(200_000), score, deploy)
     stop.set()

@@ -127,7 +127,9 @@ def test_the_threshold_is_the_callers_the_deployments_or_the_models_own():
     row = "{age: 20, 'monthly \"fee\"': 70.5, contract: 'month'}"
     ((p,),) = con.execute(f"SELECT probability({row})").fetchall()
     assert 0.5 < p < 0.9
-    calls = f"predict({row}), predict({row}, threshold := NULL), predict({row}, threshold := {p!r}), predict({row}, 0.95)"
+    calls = (
+        f"predict({row}), predict({row}, threshold := NULL), predict({row}, threshold := {p!r}), predict({row}, 0.95)"
+    )
     assert con.execute(f"SELECT {calls}").fetchall() == [("Yes", None, "Yes", "No")]
     calls = f"strict.predict({row}), strict.predict({row}, threshold := 0.5)"
     assert con.execute(f"SELECT {calls}").fetchall() == [("No", "Yes")]
