@@ -17,13 +17,10 @@ from sqlml.compile import trees
 from sqlml.compile.algebra import LARGEST, Algebra
 from sqlml.compile.constants import COMPARISONS, MIRRORED, NEGATED
 from sqlml.compile.nodes import Const, Forest, Input, Key, Lookup, Node, Op, Select, Value, is_missing_test, is_op
+from sqlml.engines.functions import ARITHMETIC, COMPARED, FUNCTIONS, negative, wrapped
 
 DEPTH = 800
 """Terms added from left to right; DuckDB refuses expressions deeper than 1000, and other things nest too."""
-
-BARE = (exp.Column, exp.Literal, exp.Paren, exp.Func, exp.Case, exp.Cast, exp.Boolean, exp.Null, exp.Dot, exp.Anonymous)
-FLOAT32_OVERFLOW = 3.4028235677973366e38
-"""The smallest double that rounds to an infinite float32 (half a step above the largest)."""
 
 
 class Emitter:
@@ -80,9 +77,9 @@ class Emitter:
         if node.name in COMPARISONS:
             return self._comparison(node)
         if node.name == "and":
-            return sql.all_of([_wrapped(self.truth(a)) for a in node.args])
+            return sql.all_of([wrapped(self.truth(a)) for a in node.args])
         if node.name == "or":
-            return sql.any_of([_wrapped(self.truth(a)) for a in node.args])
+            return sql.any_of([wrapped(self.truth(a)) for a in node.args])
         if node.name == "not":
             return self._negation(node.args[0])
         if node.name == "is_nan":
@@ -104,7 +101,7 @@ class Emitter:
     def refuted(self, node: Node) -> exp.Expression:
         """TRUE where the condition does not hold, FALSE where it does, never NULL (but for columns taken as present)."""
         if is_op(node, "or"):
-            return sql.all_of([_wrapped(self.refuted(a)) for a in node.args])
+            return sql.all_of([wrapped(self.refuted(a)) for a in node.args])
         if is_op(node, "not"):
             return self.strict(node.args[0])
         return self._negation(node)
@@ -156,11 +153,11 @@ class Emitter:
         if name == "where":
             return self._where(node)
         if name == "sum":
-            terms = [_wrapped(self.value(a)) for a in node.args]
+            terms = [wrapped(self.value(a)) for a in node.args]
             return sql.sum_in_order(terms) if len(terms) <= DEPTH else sql.sum_balanced(terms)
         if name in ("min", "max"):
             return self._extreme(node)
-        args = [_wrapped(self.value(a)) for a in node.args]
+        args = [wrapped(self.value(a)) for a in node.args]
         if name in ARITHMETIC:
             return ARITHMETIC[name](this=args[0], expression=args[1])
         return FUNCTIONS[name](*args)
@@ -190,18 +187,18 @@ class Emitter:
 
     def _comparison(self, node: Op) -> exp.Expression:
         name, (a, b) = node.name, node.args
-        left, right = _wrapped(self.value(a)), _wrapped(self.value(b))
+        left, right = wrapped(self.value(a)), wrapped(self.value(b))
         if isinstance(a, Input) and not may_be_nan(b):
             # Most of a tree is this, so it goes without the guard against NaN where the comparison has no need of it.
-            raw = _wrapped(self._raw[a.index].copy())
+            raw = wrapped(self._raw[a.index].copy())
             if name in ("<", "<=", "==") or raw == left:
                 return COMPARED[name](this=raw, expression=right)
-            return COMPARED[MIRRORED[name]](this=_negative(raw), expression=_negative(right))
+            return COMPARED[MIRRORED[name]](this=negative(raw), expression=negative(right))
         if may_be_nan(a) and name in (">", ">=") and not may_be_nan(b):
             # -a < -b is a > b, but for NaN, which is above everything and so never below.
-            return COMPARED[MIRRORED[name]](this=_negative(left), expression=_negative(right))
+            return COMPARED[MIRRORED[name]](this=negative(left), expression=negative(right))
         if may_be_nan(b) and name in ("<", "<=") and not may_be_nan(a):
-            return COMPARED[MIRRORED[name]](this=_negative(left), expression=_negative(right))
+            return COMPARED[MIRRORED[name]](this=negative(left), expression=negative(right))
         made = COMPARED[name](this=left, expression=right)
         if may_be_nan(a) and may_be_nan(b):
             numbers = [exp.Not(this=sql.call("isnan", side.copy())) for side in (left, right)]
@@ -215,7 +212,7 @@ class Emitter:
             if not self.nullable(node.args[0]):
                 return made
             return sql.any_of([made, _is_null(self.value(node.args[0]))])
-        return exp.Not(this=_wrapped(self.strict(node)))
+        return exp.Not(this=wrapped(self.strict(node)))
 
     def _is_open(self, node: Node) -> bool:
         """Whether `truth` may be NULL."""
@@ -231,7 +228,7 @@ class Emitter:
 
     def _any_case(self, node: Select) -> exp.Expression:
         if all(value for _, value in node.cases) and not node.default:
-            return sql.any_of([_wrapped(self.truth(c)) for c, _ in node.cases])
+            return sql.any_of([wrapped(self.truth(c)) for c, _ in node.cases])
         return self.choose(node, literal)
 
     def _is_in(self, node: Lookup) -> exp.Expression:
@@ -281,7 +278,7 @@ class Emitter:
         top = scores[at]
         return sql.all_of(
             [
-                (exp.GT if i < at else exp.GTE)(this=_wrapped(self.value(top)), expression=_wrapped(self.value(other)))
+                (exp.GT if i < at else exp.GTE)(this=wrapped(self.value(top)), expression=wrapped(self.value(other)))
                 for i, other in enumerate(scores)
                 if i != at
             ]
@@ -298,10 +295,6 @@ class Emitter:
             and c.args[-1].value == position
             for position, (c, _) in enumerate(node.cases)
         )
-
-
-ARITHMETIC: dict[str, type[exp.Expression]] = {"add": exp.Add, "sub": exp.Sub, "mul": exp.Mul, "div": exp.Div}
-COMPARED: dict[str, type[exp.Expression]] = {"<": exp.LT, "<=": exp.LTE, ">": exp.GT, ">=": exp.GTE, "==": exp.EQ}
 
 
 def literal(value: Value) -> exp.Expression:
@@ -345,58 +338,6 @@ def _is_filled(condition: Node, node: Node) -> bool:
     return node is condition.column
 
 
-def _float32(x: exp.Expression) -> exp.Expression:
-    """A cast that overflows to infinity, as ONNX's does; DuckDB's own raises."""
-    bound = sql.double(FLOAT32_OVERFLOW)
-    too_large = exp.GTE(this=sql.call("abs", x.copy()), expression=bound)
-    infinite = exp.Mul(this=_wrapped(x.copy()), expression=sql.double(math.inf))
-    return sql.case([(too_large, infinite)], sql.cast(sql.cast(x, "FLOAT"), "DOUBLE"))
-
-
-def _sigmoid(x: exp.Expression) -> exp.Expression:
-    one = sql.double(1.0)
-    return exp.Div(
-        this=one, expression=exp.Paren(this=exp.Add(this=one.copy(), expression=sql.call("exp", _negative(x))))
-    )
-
-
-def _log(x: exp.Expression) -> exp.Expression:
-    """DuckDB before 2.0 raises for what is not positive; 2.0 answers -inf and NaN, as everything else does."""
-    zero = sql.double(0.0)
-    cases: list[tuple[exp.Expression, exp.Expression]] = [
-        (exp.GT(this=x.copy(), expression=zero), sql.call("ln", x.copy())),
-        (exp.EQ(this=x.copy(), expression=zero.copy()), sql.double(-math.inf)),
-        (exp.LT(this=x.copy(), expression=zero.copy()), sql.double(math.nan)),
-    ]
-    return sql.case(cases)
-
-
-def _sqrt(x: exp.Expression) -> exp.Expression:
-    zero = sql.double(0.0)
-    cases: list[tuple[exp.Expression, exp.Expression]] = [
-        (exp.GTE(this=x.copy(), expression=zero), sql.call("sqrt", x.copy())),
-        (exp.LT(this=x.copy(), expression=zero.copy()), sql.double(math.nan)),
-    ]
-    return sql.case(cases)
-
-
-FUNCTIONS: dict[str, Callable[..., exp.Expression]] = {
-    "neg": lambda x: _negative(x),
-    "abs": lambda x: sql.call("abs", x),
-    "exp": lambda x: sql.call("exp", x),
-    "log": _log,
-    "sqrt": _sqrt,
-    "tanh": lambda x: sql.call("tanh", x),
-    "sigmoid": _sigmoid,
-    "sign": lambda x: sql.cast(sql.call("sign", x), "DOUBLE"),
-    "floor": lambda x: sql.call("floor", x),
-    "ceil": lambda x: sql.call("ceil", x),
-    "trunc": lambda x: sql.call("trunc", x),
-    "float32": _float32,
-    "pow": lambda x, y: sql.call("pow", x, y),
-}
-
-
 def _unguarded(feature: exp.Expression) -> exp.Expression:
     """The feature without its guard against NaN (`features.feature`), for where NaN and NULL come to the same."""
     return feature.this if isinstance(feature, exp.Nullif) else feature
@@ -414,16 +355,3 @@ def _key(key: Key) -> exp.Expression:
 
 def _is_null(node: exp.Expression) -> exp.Expression:
     return exp.Is(this=node, expression=exp.Null())
-
-
-def _negative(node: exp.Expression) -> exp.Expression:
-    inner = node.this if isinstance(node, exp.Paren) else node
-    if isinstance(inner, exp.Neg):
-        opposite: exp.Expression = inner.this
-        return opposite
-    return exp.Neg(this=_wrapped(node))
-
-
-def _wrapped(node: exp.Expression) -> exp.Expression:
-    """In parentheses unless it stands for itself; sqlglot writes what it is given, whatever binds tighter."""
-    return node if isinstance(node, BARE) else exp.Paren(this=node)
