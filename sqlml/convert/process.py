@@ -261,7 +261,7 @@ class Worker:
             raise WorkerError("The conversion process gave an input example with other columns than the signature's.")
         return found
 
-    def reference(self, rows: pa.Table, *, alone_seconds: float = 2.0) -> Reference:
+    def reference(self, rows: pa.Table, *, alone_seconds: float = 1.0) -> Reference:
         """The original's own answers to these rows (columns by name, ignoring case; NULL is missing).
 
         Rows are also asked in another order, and for `alone_seconds` one by one.

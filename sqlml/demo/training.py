@@ -62,7 +62,7 @@ def gradient_boosting() -> Pipeline:
             ("categories", OneHotEncoder(handle_unknown="ignore"), CATEGORIES),
         ]
     )
-    return Pipeline([("columns", columns), ("model", GradientBoostingClassifier(random_state=0))])
+    return Pipeline([("columns", columns), ("model", GradientBoostingClassifier(n_estimators=60, random_state=0))])
 
 
 PIPELINES = {"logistic regression": logistic_regression, "gradient boosting": gradient_boosting}

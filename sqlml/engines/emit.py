@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from sqlglot import exp
 
@@ -269,8 +270,12 @@ class Emitter:
         return sql.case([(_is_null(column.copy()), write(missing[0]))], made) if missing else made
 
     def _forest(self, node: Forest) -> exp.Expression:
-        terms = [self.value(term) for term in trees.terms(Algebra(), node)]
-        return sql.sum_in_order(terms) if len(terms) <= DEPTH else sql.sum_balanced(terms)
+        terms = [self.value(term) for term in _tree_terms(node)]
+        total = sql.sum_in_order(terms) if len(terms) <= DEPTH else sql.sum_balanced(terms)
+        intermediates = set(self._names.values())
+        if any(column.name in intermediates for column in total.find_all(exp.Column)):
+            return total  # they may still be replaced by what they stand for
+        return sql.written(total)
 
     def _first_max(self, node: Op) -> exp.Expression:
         *scores, position = node.args
@@ -336,6 +341,12 @@ def _is_filled(condition: Node, node: Node) -> bool:
             return False
         node = moving[0]
     return node is condition.column
+
+
+@lru_cache(maxsize=8)
+def _tree_terms(forest: Forest) -> list[Node]:
+    """Once per forest: every function of a deployment has the same trees, over other names of the columns."""
+    return trees.terms(Algebra(), forest)
 
 
 def _unguarded(feature: exp.Expression) -> exp.Expression:
