@@ -250,8 +250,6 @@ def _wants_live(connection: Connection, options: Options, prepared: Prepared, is
     if not wanted:
         return False
     upstream = live.upstream_table(connection, prepared.relation, prepared.keys) if prepared.relation else None
-    if options.live:
-        live.require(facts(connection), prepared.relation, upstream, prepared.engine.name)
     return live.why_not(facts(connection), prepared.relation, upstream, prepared.engine.name) is None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from sqlml import convert, jobs, names, parity, registry, sql
+from sqlml import convert, jobs, live, names, parity, registry, sql
 from sqlml.binding import Bound, bind
 from sqlml.catalog import records
 from sqlml.convert import OnnxModel
@@ -95,6 +95,9 @@ def prepare(connection: Connection, options: Options, job: jobs.Job, *, with_ref
             chosen, why = choose_engine(onnx, options.engine)
             engine = _engine(chosen, onnx)
             job.log("compile", f"engine {chosen}: {why}")
+            if options.live and relation is not None and not makes_inputs:
+                upstream = live.upstream_table(connection, relation, keys)
+                live.require(facts(connection), relation, upstream, chosen)
             if options.threshold is not None and not (onnx.signature.is_binary and onnx.signature.probabilities):
                 raise UnsupportedModel(
                     "A threshold needs a model of two classes with probabilities, and this one is not.",
@@ -183,8 +186,6 @@ def _with_inputs(
     owns = owner is not None and owner.owns_source and options.table is None
     if not options.key_types and not owns:
         return relation, keys, False
-    from sqlml import live
-
     live.require_triggers(facts(connection))
     typed = (
         dict(zip(options.key, options.key_types, strict=True))

@@ -78,7 +78,7 @@ def normalise(foreign: Foreign, inputs: Inputs) -> Normalised:
         raise unsupported(f"The input column '{taken[0]}' has the name of an output.", "Rename it and export again.")
     inner = onnx.compose.add_prefix(foreign.model, INSIDE)
     versions = {"": OLDEST_OPSET, **opsets(foreign.model)}
-    versions["ai.onnx.ml"] = max(2, versions.get("ai.onnx.ml", 2))
+    versions["ai.onnx.ml"] = max(2, versions.get("ai.onnx.ml", 3))
     surgery, columns = Surgery(versions[""]), list(inputs.columns)
     for port in foreign.ports:
         _feed(surgery, port, [columns.pop(0) for _ in range(port.width)], inputs.origin)
