@@ -28,7 +28,11 @@ def switch(
 
     Everything is what was recorded when the version was staged, so neither the model nor its converter is needed.
     """
-    live.turn_off(connection, deployment.name)
+    # Triggers depend on the views and functions that are about to be replaced: this deployment's, and those of live
+    # deployments that follow it, which hang on its prediction table and that is another one afterwards.
+    following = [follower for follower in followers(connection, deployment.name) if follower.live]
+    for name in (deployment.name, *(follower.name for follower in following)):
+        live.turn_off(connection, name)
     wanted = _active_objects(connection, deployment.name, version.version)
     kept = {(o.kind, o.schema.lower(), o.name.lower()) for o in wanted}
     if deployment.active_version is not None:
@@ -68,7 +72,8 @@ def switch(
     )
     if live_wanted:
         hang_triggers(connection, version, job_id)
-    _rehang_followers(connection, deployment.name, job_id)
+    for follower in following:
+        hang_triggers(connection, records.active(connection, follower), job_id)
 
 
 def _active_objects(connection: Connection, name: str, version: int) -> list[objects.DatabaseObject]:
@@ -79,14 +84,6 @@ def hang_triggers(connection: Connection, version: Version, job_id: str) -> None
     target = target_of(connection, version)
     upstream = live.upstream_table(connection, target.relation, version.key_columns)
     live.turn_on(connection, version, target, job_id, upstream)
-
-
-def _rehang_followers(connection: Connection, upstream: str, job_id: str) -> None:
-    """Live deployments that follow this one hang on its prediction table, which is now another one."""
-    for follower in followers(connection, upstream):
-        if follower.live:
-            live.turn_off(connection, follower.name)
-            hang_triggers(connection, records.active(connection, follower), job_id)
 
 
 def followers(connection: Connection, upstream: str) -> list[Deployment]:
