@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlml import jobs, live, objects
 from sqlml.catalog import records
 from sqlml.catalog.records import Deployment, Version
-from sqlml.relation import find
+from sqlml.relation import split_name
 from sqlml.scoring import target_of
 
 if TYPE_CHECKING:
@@ -88,11 +88,11 @@ def hang_triggers(connection: Connection, version: Version, job_id: str) -> None
 
 def followers(connection: Connection, upstream: str) -> list[Deployment]:
     """Deployments whose source is a view or table in the schema of `upstream`."""
-    found = []
-    for deployment in records.deployments(connection):
-        if deployment.source is None or deployment.active_version is None or deployment.name == upstream:
-            continue
-        relation = find(connection, deployment.source)
-        if len(relation.parts) == 2 and relation.parts[0] == upstream:
-            found.append(deployment)
-    return found
+    return [
+        deployment
+        for deployment in records.deployments(connection)
+        if deployment.source is not None
+        and deployment.active_version is not None
+        and deployment.name != upstream
+        and split_name(deployment.source)[:-1] == [upstream]
+    ]
