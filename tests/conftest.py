@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -51,6 +52,12 @@ class Registry:
         """Change MLflow's tables directly, for states that its API no longer makes."""
         with closing(sqlite3.connect(self.folder / "mlflow.db")) as connection, connection:
             assert connection.execute(statement, values).rowcount > 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_works() -> None:
+    """A CI runner may start the tests in the background, where the shell makes them, and all they start, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
