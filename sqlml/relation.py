@@ -54,16 +54,22 @@ class Relation:
         return ".".join(part for part in self.parts if part != "main" or len(self.parts) == 1)
 
 
+NAME_PART = r'"(?:[^"]|"")*"|[^".]+'
+
+
 def split_name(name: str) -> list[str]:
-    """The parts of a dotted name, honouring double quotes.
+    """The parts of a dotted name, honouring double quotes; a text that is no such name is one part as it stands.
 
     >>> split_name('shop."my table"')
     ['shop', 'my table']
+    >>> split_name('pre"dict')
+    ['pre"dict']
     """
-    parts = re.findall(r'"((?:[^"]|"")*)"(?:\.|$)|([^".]+)(?:\.|$)', name)
-    if sum(len(quoted) + len(plain) for quoted, plain in parts) == 0:
+    if not name.strip():
         raise UsageError(f"{name!r} is not a name.")
-    return [quoted.replace('""', '"') if quoted else plain for quoted, plain in parts]
+    if not re.fullmatch(rf"(?:{NAME_PART})(?:\.(?:{NAME_PART}))*", name):
+        return [name]
+    return [part[1:-1].replace('""', '"') if part.startswith('"') else part for part in re.findall(NAME_PART, name)]
 
 
 def find(connection: Connection, name: str) -> Relation:

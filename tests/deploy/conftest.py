@@ -111,7 +111,7 @@ def converted(monkeypatch: pytest.MonkeyPatch, prepared_versions: dict[str, Prep
     def known(connection: object, options: object, job: jobs.Job, *, with_reference: bool) -> Prepared:
         made = prepared_versions[options.reference]  # type: ignore[attr-defined]
         has_table = options.table is not None or options.key  # type: ignore[attr-defined]
-        relation = made.relation if has_table or _deployed(connection, made.name) else None
+        relation = made.relation if has_table or _deployed(connection, options.name or made.name) else None
         return dataclasses.replace(
             made,
             name=options.name or made.name,  # type: ignore[attr-defined]
