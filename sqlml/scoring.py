@@ -64,6 +64,8 @@ class Target:
     table: tuple[str, str]
     relation: Relation
     keys: tuple[str, ...]
+    key_types: tuple[str, ...]
+    """As they are stored; the source's may have changed since, and DuckDB's hash of 5 depends on its type."""
     outputs: tuple[str, ...]
     keyed_query: str
 
@@ -142,12 +144,14 @@ def target_of(connection: Connection, version: Version) -> Target:
         )
     from sqlml.engines.surface import output_columns
 
+    stored = find(connection, sql.quote_path(version.deployment, version.prediction_table))
     return Target(
         deployment=version.deployment,
         version=version.version,
         table=(version.deployment, version.prediction_table),
         relation=find(connection, version.source),
         keys=version.key_columns,
+        key_types=tuple(stored.types[key] for key in version.key_columns),
         outputs=tuple(name for name, _ in output_columns(version.contract)),
         keyed_query=objects.recorded_query(connection, version.deployment, version.version, "keyed"),
     )
@@ -209,8 +213,9 @@ def _stored(connection: Connection, target: Target) -> int:
     return int(row[0]) if row else 0
 
 
-def _fingerprint(connection: Connection, keys: Sequence[str], rows: str) -> tuple[int, int | None]:
-    hashed = sql.call("hash", *(sql.column(key) for key in keys), sql.column("input_hash"))
+def _fingerprint(connection: Connection, target: Target, rows: str) -> tuple[int, int | None]:
+    keys = [sql.cast(sql.column(key), kind) for key, kind in zip(target.keys, target.key_types, strict=True)]
+    hashed = sql.call("hash", *keys, sql.column("input_hash"))
     query = exp.select(sql.call("count", exp.Star()), sql.call("sum", hashed))
     found = connection.execute(sql.select_from(sql.render(query), rows)).fetchone()
     assert found is not None  # an aggregate without GROUP BY always gives one row
@@ -227,8 +232,8 @@ def _agrees(connection: Connection, target: Target) -> bool:
     stored = exp.select(*(sql.column(key) for key in target.keys), sql.column("input_hash")).from_(
         sql.table(*target.table)
     )
-    there = _fingerprint(connection, target.keys, sql.render(stored))
-    return there == _fingerprint(connection, target.keys, target.keyed(target.all_rows()))
+    there = _fingerprint(connection, target, sql.render(stored))
+    return there == _fingerprint(connection, target, target.keyed(target.all_rows()))
 
 
 def _stamped_by_another_hash(connection: Connection, target: Target) -> bool:

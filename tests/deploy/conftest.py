@@ -16,6 +16,7 @@ from sqlml import jobs
 from sqlml.demo.customers import customers
 from sqlml.deployment import options_from
 from sqlml.prepare import Prepared, prepare
+from sqlml.relation import find
 
 
 @pytest.fixture(scope="session")
@@ -110,8 +111,10 @@ def converted(monkeypatch: pytest.MonkeyPatch, prepared_versions: dict[str, Prep
 
     def known(connection: object, options: object, job: jobs.Job, *, with_reference: bool) -> Prepared:
         made = prepared_versions[options.reference]  # type: ignore[attr-defined]
-        has_table = options.table is not None or options.key  # type: ignore[attr-defined]
-        relation = made.relation if has_table or _deployed(connection, options.name or made.name) else None
+        known_already = _deployed(connection, options.name or made.name)  # type: ignore[attr-defined]
+        relation = made.relation if options.key or known_already else None  # type: ignore[attr-defined]
+        if options.table is not None:  # type: ignore[attr-defined]
+            relation = find(connection, options.table)  # type: ignore[attr-defined,arg-type]
         return dataclasses.replace(
             made,
             name=options.name or made.name,  # type: ignore[attr-defined]
