@@ -58,7 +58,8 @@ def deploy_db(
         threshold: For two classes, the probability from which `predict` says the positive one; None: the model's rule.
         score: Score the table before the switch. False switches at once, and predictions come with the first `score`.
         live: Let triggers keep the predictions current. None keeps what the deployment has.
-        function: Also make a plain function of this name, such as "predict" or "main.predict".
+        function: Also make a plain function of this name, such as "predict" or "main.predict"; by default the one that
+            the deployment has.
         accept_contract_change: Take over although inputs, types or classes differ from the active version's.
         why: Kept in the history.
         tracking_uri, registry_uri: The MLflow server or store; by default what MLflow itself would use.
@@ -142,6 +143,7 @@ def _stage(
     names.check_name(connection, facts(connection), name)
     existing = records.find_deployment(connection, name)
     before = records.active(connection, existing) if existing and existing.active_version else None
+    options = stage.with_kept_function(options, existing)
     version = stage.version_row(options, prepared, stage.next_number(connection, name))
     if before is not None:
         for change in contract.check(name, before.contract, version.contract, accepted=options.accept_contract_change):

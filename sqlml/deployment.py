@@ -179,7 +179,7 @@ class Deployed:
 
     def sentence(self) -> str:
         return (
-            f"{self.name} v{self.version} ({self.resolved}) is deployed on engine {self.engine} in {self.seconds:.1f} s"
+            f"{self.name} deployment v{self.version}: {self.resolved}, on engine {self.engine}, in {self.seconds:.1f} s"
         )
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON

@@ -10,7 +10,9 @@ from sqlml.catalog import leases, records
 from sqlml.catalog.records import Deployment, Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.errors import NotDeployed, Refused, choices
+from sqlml.relation import mentions
 from sqlml.scoring import Scored, score_version, target_of
+from sqlml.state import exists
 from sqlml.switch import followers, switch
 
 if TYPE_CHECKING:
@@ -55,6 +57,12 @@ def rollback(
     target = records.version(connection, deployment, to) if to is not None else _before(connection, deployment, current)
     if target.version == current.version:
         raise NotDeployed(f"{deployment.name} v{target.version} is the active version already.")
+    if target.state in ("staged", "undeployed"):
+        problem = "was undeployed, and has no functions any more" if target.state == "undeployed" else "was never active"
+        raise NotDeployed(
+            f"{deployment.name} v{target.version} {problem}.",
+            hint=f"Deploy {target.reference} again. To roll back to: {_choices(connection, deployment, current)}",
+        )
     job = jobs.Job("rollback", deployment.name, jobs.folder_of(database), listener)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
         with atomic(connection, deployment.name):
@@ -82,12 +90,16 @@ def _before(connection: Connection, deployment: Deployment, current: Version) ->
         [deployment.name, current.version, current.version],
     ).fetchone()
     if row is None:
-        known = [str(v.version) for v in records.versions(connection, deployment.name) if v.version != current.version]
         raise NotDeployed(
             f"No version of {deployment.name} was active before v{current.version}.",
-            hint=f"Name one with --to. {choices(known)}" if known else "There is only one version.",
+            hint=f"Name one with --to. {_choices(connection, deployment, current)}",
         )
     return records.version(connection, deployment, int(row[0]))
+
+
+def _choices(connection: Connection, deployment: Deployment, current: Version) -> str:
+    known = records.versions(connection, deployment.name)
+    return choices([str(v.version) for v in known if v.state == "retired" and v.version != current.version])
 
 
 def _can_be_live(connection: Connection, version: Version) -> bool:
@@ -206,6 +218,8 @@ def _drop_objects(
             continue
         connection.execute(found.drop_statement)
         dropped.append(label)
+    if drop_predictions:
+        dropped += _drop_left_over(connection, deployment)
     if deployment.owns_source:
         if drop_predictions:
             connection.execute(sql.drop_table((deployment.name, "inputs")))
@@ -214,6 +228,17 @@ def _drop_objects(
         connection.execute(sql.drop_schema(deployment.name))
         dropped.append(deployment.name)
     return dropped, kept
+
+
+def _drop_left_over(connection: Connection, deployment: Deployment) -> list[str]:
+    """Prediction tables that an earlier undeployment kept."""
+    dropped: list[str] = []
+    for version in records.versions(connection, deployment.name):
+        table = version.prediction_table
+        if version.state == "undeployed" and table is not None and exists(connection, "table", deployment.name, table):
+            connection.execute(sql.drop_table((deployment.name, table)))
+            dropped.append(f"{deployment.name}.{table}")
+    return dropped
 
 
 def _schema_is_empty(connection: Connection, schema: str) -> bool:
@@ -229,11 +254,20 @@ def _schema_is_empty(connection: Connection, schema: str) -> bool:
 def _refuse_dependents(connection: Connection, deployment: Deployment) -> None:
     following = [d.name for d in followers(connection, deployment.name)]
     views = connection.execute(
-        "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE database_name = current_database()"
+        "SELECT schema_name || '.' || view_name, sql FROM duckdb_views() WHERE database_name = current_database()"
         " AND NOT internal AND schema_name <> ? AND (contains(lower(sql), ?) OR contains(lower(sql), ?))",
         [deployment.name, f"{deployment.name}.".lower(), f"{sql.quote(deployment.name)}.".lower()],
     ).fetchall()
-    dependents = [f"deployment {name}" for name in following] + [f"view {name}" for (name,) in views]
+    ours = {("table", "inputs")} | {
+        (found.kind, found.name)
+        for version in records.versions(connection, deployment.name)
+        for found in objects.recorded(connection, deployment.name, version.version)
+        if found.schema == deployment.name
+    }
+    functions = {name for kind, name in ours if "macro" in kind}
+    relations = {name for kind, name in ours if "macro" not in kind}
+    dependents = [f"deployment {name}" for name in following]
+    dependents += [f"view {view}" for view, text in views if mentions(text, deployment.name, relations, functions)]
     if dependents:
         raise Refused(
             f"{deployment.name} cannot be undeployed: {', '.join(dependents)} read it.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sqlml.catalog import records
@@ -46,6 +47,27 @@ def check_name(connection: Connection, database: DatabaseFacts, name: str) -> No
         )
     if existing is None and schema_exists(connection, name) and not _was_ours(connection, name):
         raise NameRefused(f"There is a schema {name!r} that sqlml did not make.", hint=ANOTHER)
+
+
+def refuse_taken_function(connection: Connection, function: tuple[str, str], owned: Sequence[str] | None) -> None:
+    """Refuse a plain function (--as) that is not `owned`, the one that the deployment has, but somebody else's.
+
+    Raises:
+        NameRefused: there is such a function, or DuckDB has one of that name itself.
+    """
+    if owned is not None and tuple(owned) == function:
+        return
+    schema, name = function
+    taken = connection.execute(
+        "SELECT 1 FROM duckdb_functions() WHERE (database_name = current_database() OR internal)"
+        " AND lower(function_name) = lower($2) AND (internal OR lower(schema_name) = lower($1))",
+        [schema, name],
+    ).fetchone()
+    if taken is not None:
+        raise NameRefused(
+            f"There is a function {schema}.{name} already, and this deployment did not make it.",
+            hint="Drop or rename it, or choose another name for --as.",
+        )
 
 
 def _was_ours(connection: Connection, name: str) -> bool:

@@ -55,6 +55,7 @@ def plan(connection: Connection, reference: str, *, listener: jobs.Listener | No
     prepared = prepare(connection, options, job, with_reference=False)
     existing = records.find_deployment(connection, prepared.name)
     before = records.active(connection, existing) if existing and existing.active_version else None
+    options = stage.with_kept_function(options, existing)
     version = stage.version_row(options, prepared, stage.next_number(connection, prepared.name))
     made = version_objects(options, prepared, version)
     notes = list(prepared.notes)

@@ -141,15 +141,7 @@ def _check_function(connection: Connection, options: Options, name: str) -> None
         return
     schema, function = options.function
     existing = records.find_deployment(connection, name)
-    if existing is not None and existing.function_name == options.function:
-        return
-    taken = connection.execute(
-        "SELECT 1 FROM duckdb_functions() WHERE (database_name = current_database() OR internal)"
-        " AND lower(function_name) = lower($2) AND (internal OR lower(schema_name) = lower($1))",
-        [schema, function],
-    ).fetchone()
-    if taken is not None:
-        raise NameRefused(f"There is a function {function!r} already.", hint="Choose another name for --as.")
+    names.refuse_taken_function(connection, options.function, None if existing is None else existing.function_name)
     if (
         connection.execute(
             "SELECT 1 FROM duckdb_schemas() WHERE database_name = current_database() AND schema_name = ?", [schema]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlglot import exp
+import sqlglot
+from sqlglot import TokenType, exp
+from sqlglot.errors import SqlglotError
 
 from sqlml import sql
 from sqlml.database import translated
@@ -70,6 +72,30 @@ def split_name(name: str) -> list[str]:
     if not re.fullmatch(rf"(?:{NAME_PART})(?:\.(?:{NAME_PART}))*", name):
         return [name]
     return [part[1:-1].replace('""', '"') if part.startswith('"') else part for part in re.findall(NAME_PART, name)]
+
+
+def mentions(text: str, schema: str, relations: Collection[str], functions: Collection[str]) -> bool:
+    """Whether SQL names one of these tables, views or functions of a schema, in a text handed to a function too.
+
+    >>> mentions("SELECT r.id FROM src AS r", "r", {"current"}, {"predict"})
+    False
+    >>> mentions("FROM r.current", "r", {"current"}, {"predict"})
+    True
+    """
+    try:
+        tokens = sqlglot.tokenize(text, dialect=sql.DIALECT)
+    except SqlglotError:  # a string that is no SQL
+        return False
+    words = [token.text.lower() for token in tokens]
+    for place, (token, word) in enumerate(zip(tokens, words, strict=True)):
+        if token.token_type == TokenType.STRING:
+            if mentions(token.text, schema, relations, functions):
+                return True
+        elif word == schema.lower() and words[place + 1 : place + 2] == ["."] and place + 2 < len(words):
+            named, is_call = words[place + 2], words[place + 3 : place + 4] == ["("]
+            if named in {name.lower() for name in (functions if is_call else relations)}:
+                return True
+    return False
 
 
 def find(connection: Connection, name: str) -> Relation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from sqlml import jobs, objects, parity, sql
@@ -74,6 +74,14 @@ def identity(version: Version) -> tuple[object, ...]:
         version.source,
         version.key_columns,
     )
+
+
+def with_kept_function(options: Options, existing: records.Deployment | None) -> Options:
+    """Without --as, the plain function that the deployment has: people's queries call it."""
+    if options.function is not None or existing is None or existing.function_name is None:
+        return options
+    schema, name = existing.function_name
+    return replace(options, function=(schema, name))
 
 
 def find_same(connection: Connection, version: Version, function: tuple[str, str] | None) -> Version | None:

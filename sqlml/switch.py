@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlml import jobs, live, objects
+from sqlml import jobs, live, names, objects
 from sqlml.catalog import records
 from sqlml.catalog.records import Deployment, Version
 from sqlml.relation import split_name
@@ -34,6 +34,9 @@ def switch(
     for name in (deployment.name, *(follower.name for follower in following)):
         live.turn_off(connection, name)
     wanted = _active_objects(connection, deployment.name, version.version)
+    function = next(((o.schema, o.name) for o in wanted if o.schema != deployment.name), None)
+    if function is not None:  # it was free when the version was staged, which may be long ago
+        names.refuse_taken_function(connection, function, deployment.function_name)
     kept = {(o.kind, o.schema.lower(), o.name.lower()) for o in wanted}
     if deployment.active_version is not None:
         for old in _active_objects(connection, deployment.name, deployment.active_version):
@@ -41,7 +44,6 @@ def switch(
                 connection.execute(old.drop_statement)
     for wanted_object in wanted:
         connection.execute(wanted_object.statement)
-    function = next((o for o in wanted if o.schema != deployment.name), None)
     connection.execute(
         "UPDATE sqlml.deployments SET active_version = ?, model = ?, source = ?, key_columns = ?, live = ?,"
         " function_name = ? WHERE name = ?",
@@ -51,7 +53,7 @@ def switch(
             version.source,
             list(version.key_columns),
             live_wanted,
-            None if function is None else [function.schema, function.name],
+            None if function is None else list(function),
             deployment.name,
         ],
     )

@@ -33,6 +33,13 @@ class Feature:
         return f"{self.name}: {self.why}" if self.in_force else f"{self.name}: NOT in force ({self.why})"
 
 
+def summary(features: Sequence[Feature]) -> str:
+    """One line: what is in force by name (`sqlml doctor` says by what means), and what is not, with the reason."""
+    held = ", ".join(feature.name for feature in features if feature.in_force) or "nothing"
+    lacking = "; ".join(str(feature) for feature in features if not feature.in_force)
+    return f"isolation in force: {held}" + (f"; {lacking}" if lacking else "")
+
+
 def isolation_in_force() -> list[Feature]:
     """Start a worker without a model and ask what confines it."""
     from sqlml.convert.process import Process  # here, for process.py needs this module

@@ -26,6 +26,7 @@ from sqlml.convert.isolation import (
     library_path,
     package_root,
     require,
+    summary,
 )
 from sqlml.convert.onnx_model import OnnxModel
 from sqlml.convert.received import Reference, printable
@@ -316,7 +317,7 @@ def open_worker(
     process = Process(work, artifact=artifact.resolve(), memory_bytes=memory_bytes, timeout_s=timeout_s)
     try:
         isolation = process.start()
-        log("isolation: " + "; ".join(str(feature) for feature in isolation))
+        log(summary(isolation))
         if require_isolation:
             require(isolation)
         reply = process.call("load", artifact=str(artifact.resolve()), allow_pickle=allow_pickle)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -66,34 +68,39 @@ ROUTINES: dict[str, tuple[Routine, Routine]] = {
 
 
 @pytest.mark.parametrize("name", ROUTINES)
-def test_a_fault_at_any_statement_leaves_nothing_partial(name: str, customer_rows: object) -> None:
+def test_a_fault_at_any_statement_leaves_nothing_partial(name: str, customer_rows: object, tmp_path: Path) -> None:
     before, routine = ROUTINES[name]
-    total = statements(before, routine, customer_rows)
-    assert total > 5
-    for fail_at in range(1, total + 1):
-        with duckdb.connect() as connection:
-            fill(connection, customer_rows, 60)
-            before(connection)
-            faulty = FaultyConnection(connection, fail_at)
+    start = tmp_path / "start.duckdb"
+    with duckdb.connect(str(start)) as connection:
+        fill(connection, customer_rows, 60)
+        before(connection)
+    with copied(start) as connection:
+        counting = FaultyConnection(connection, None)
+        routine(counting)
+    assert counting.counter[0] > 5
+    for fail_at in range(1, counting.counter[0] + 1):
+        with copied(start) as connection:
             with contextlib.suppress(InjectedFault, SqlmlError):
-                routine(faulty)
+                routine(FaultyConnection(connection, fail_at))
             assert_whole(connection)
             retry(routine, connection)
             assert_whole(connection)
             if name != "undeploy":
                 sqlml.score(connection, "churn")
                 assert_current(connection)
-            leases = connection.execute("SELECT count(*) FROM sqlml.leases").fetchone()
-            assert leases == (0,)
+            assert connection.execute("SELECT count(*) FROM sqlml.leases").fetchone() == (0,)
 
 
-def statements(before: Routine, routine: Routine, rows: object) -> int:
-    with duckdb.connect() as connection:
-        fill(connection, rows, 60)
-        before(connection)
-        counting = FaultyConnection(connection, None)
-        routine(counting)
-        return counting.counter[0]
+@contextlib.contextmanager
+def copied(start: Path) -> Iterator[Any]:
+    """A connection to a copy of the file, which goes when the block ends."""
+    copy = start.with_name("copy.duckdb")
+    shutil.copy(start, copy)
+    try:
+        with sqlml.connect(copy) as connection:
+            yield connection
+    finally:
+        copy.unlink()
 
 
 def retry(routine: Routine, connection: Any) -> None:
