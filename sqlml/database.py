@@ -105,6 +105,29 @@ def is_interrupt(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and str(error) == "Query interrupted"
 
 
+WHAT_TO_DO = {
+    "no space left on device": "Free disk space, and run it again: nothing partial was kept.",
+    "disk quota exceeded": "Free disk space, and run it again: nothing partial was kept.",
+    "read-only file system": "Make the file writable, or work on a copy of it.",
+    "permission denied": "Give yourself the right to read and write the file and its folder, or work on a copy of it.",
+    "not a valid duckdb database": "Check the path; a file of another format, or an empty one, has to go first.",
+    "is a directory": "Name a file.",
+    "could not read enough bytes": "The file is damaged or cut off: bring it back from a copy.",
+    "corrupt": "The file is damaged: bring it back from a copy.",
+}
+"""What DuckDB's or the system's message holds, in small letters, and the remedy."""
+
+
+def from_system(error: OSError) -> DatabaseError | None:
+    """The operating system's own refusal (a full disk, no right to write) as ours, where the remedy is known."""
+    reason = (error.strerror or "").lower()
+    hint = WHAT_TO_DO.get(reason)
+    if hint is None:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return DatabaseError(f"{where}{error.strerror}.", hint=hint)
+
+
 def _ours(error: Exception, subject: str) -> SqlmlError:
     import duckdb
 
@@ -123,6 +146,9 @@ def _ours(error: Exception, subject: str) -> SqlmlError:
             hint="Run it again when the other has finished.",
             cause=message,
         )
+    for said, hint in WHAT_TO_DO.items():
+        if said in message.lower():
+            return DatabaseError(f"{subject}: {_first_line(error)}", hint=hint)
     if isinstance(error, duckdb.OutOfMemoryException):
         return DatabaseError(
             f"{subject}: DuckDB ran out of memory or of temporary disk space: {_first_line(error)}",

@@ -80,10 +80,15 @@ class Job:
             details["pid"] = os.getpid()  # so that a reader can tell a running job from a killed one
         line = Line(records.now().isoformat(timespec="milliseconds"), phase, message, {"seconds": seconds, **details})
         self.lines.append(line)
-        if self._keep:
-            self._write(line)
         if self._listener is not None:
             self._listener(line)
+        if self._keep:
+            try:
+                self._write(line)
+            except OSError as error:
+                # A full disk stops what writes to the database, and says so; the log must not call failed what is done.
+                self._keep = False
+                self.log("log", f"{self.path} cannot be written: {error.strerror}")
 
     def _write(self, line: Line) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -110,8 +115,7 @@ def running(connection: Connection, job: Job) -> Iterator[Job]:
         raise
     finally:
         message = "done" if job.error is None else f"{job.state}: {job.error or type(job.error).__name__}"
-        with suppress(OSError):  # a full disk must not hide the error that it caused
-            job.log("end", message, state=job.state)
+        job.log("end", message, state=job.state)
         _record(connection, job)
 
 

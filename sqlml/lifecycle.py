@@ -58,10 +58,12 @@ def rollback(
     if target.version == current.version:
         raise NotDeployed(f"{deployment.name} v{target.version} is the active version already.")
     if target.state in ("staged", "undeployed"):
-        problem = "was undeployed, and has no functions any more" if target.state == "undeployed" else "was never active"
+        problem = (
+            "was undeployed, and has no functions any more" if target.state == "undeployed" else "was never active"
+        )
         raise NotDeployed(
             f"{deployment.name} v{target.version} {problem}.",
-            hint=f"Deploy {target.reference} again. To roll back to: {_choices(connection, deployment, current)}",
+            hint=f"Deploy {target.reference} again. {_choices(connection, deployment, current)}",
         )
     job = jobs.Job("rollback", deployment.name, jobs.folder_of(database), listener)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
@@ -92,14 +94,15 @@ def _before(connection: Connection, deployment: Deployment, current: Version) ->
     if row is None:
         raise NotDeployed(
             f"No version of {deployment.name} was active before v{current.version}.",
-            hint=f"Name one with --to. {_choices(connection, deployment, current)}",
+            hint=_choices(connection, deployment, current),
         )
     return records.version(connection, deployment, int(row[0]))
 
 
 def _choices(connection: Connection, deployment: Deployment, current: Version) -> str:
     known = records.versions(connection, deployment.name)
-    return choices([str(v.version) for v in known if v.state == "retired" and v.version != current.version])
+    retired = [str(v.version) for v in known if v.state == "retired" and v.version != current.version]
+    return f"Name one with --to. {choices(retired)}" if retired else "There is no other version to go back to."
 
 
 def _can_be_live(connection: Connection, version: Version) -> bool:

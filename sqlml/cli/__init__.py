@@ -70,15 +70,29 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _show(error, session)
         return error.exit_code
     except Exception as error:
-        if str(error) == "Query interrupted":  # how DuckDB's Python client says Ctrl-C, where nobody translated it
+        known = _known(error)
+        if isinstance(known, KeyboardInterrupt):
             click.echo("Interrupted: nothing partial was kept.", err=True)
             return exits.INTERRUPTED
         # The last line of defence: whatever it is, a person gets a sentence, and --traceback the rest.
-        _show(error, session)
+        _show(known, session)
         return exits.FAILED
 
 
-def _show(error: Exception, session: Session) -> None:
+def _known(error: Exception) -> BaseException:
+    """What DuckDB or the system said (Ctrl-C, a full disk, a damaged file) as ours, where nobody translated it yet."""
+    from sqlml.database import from_system, translated
+
+    if isinstance(error, OSError):
+        return from_system(error) or error
+    try:
+        with translated("The database"):
+            raise error
+    except (Exception, KeyboardInterrupt) as known:
+        return known
+
+
+def _show(error: BaseException, session: Session) -> None:
     if session.wants_traceback:
         import traceback
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import duckdb
 import pytest
 
 from sqlml import cli
@@ -123,6 +124,27 @@ def test_whatever_happens_is_said_in_a_sentence(
 
     assert cli.run(["init"]) == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("failure", "remedy"),
+    [
+        (OSError(28, "No space left on device"), "Free disk space"),
+        (duckdb.IOException("IO Error: Could not write file: No space left on device"), "Free disk space"),
+        (duckdb.IOException("IO Error: Could not read enough bytes from file"), "bring it back from a copy"),
+    ],
+)
+def test_what_the_system_refuses_comes_with_its_remedy(
+    failure: Exception, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*args: object, **arguments: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(cli.cli, "main", fail)
+    assert cli.run(["status"]) == exits.FAILED
+    shown = capsys.readouterr().err
+    assert remedy in shown
+    assert "unexpected" not in shown
 
 
 def test_init_writes_settings_once(

@@ -1,0 +1,82 @@
+"""What rollback, undeploy and the next version do with what is there already, whoever made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sqlml
+from sqlml.errors import NameRefused, NotDeployed, Refused
+
+HERE = {"table": "customers", "key": "customer_id"}
+
+
+@pytest.fixture
+def connection(warehouse: Path, converted: None) -> Any:
+    with sqlml.connect(warehouse) as opened:
+        yield opened
+
+
+def one(connection: Any, query: str) -> Any:
+    return connection.execute(query).fetchone()[0]
+
+
+def test_the_next_version_keeps_the_plain_function(connection: Any) -> None:
+    sqlml.deploy_db(connection, "churn:1", function="main.predict", **HERE)
+    sqlml.deploy_db(connection, "churn:2")
+    assert (
+        one(connection, "SELECT count(*) FROM customers c WHERE predict(c) IS DISTINCT FROM churn.predict_v2(c)") == 0
+    )
+
+
+def test_a_rollback_takes_nobody_elses_function(connection: Any) -> None:
+    sqlml.deploy_db(connection, "churn:1", function="main.mark", **HERE)
+    sqlml.deploy_db(connection, "churn:2", function="main.other")
+    connection.execute("CREATE MACRO mark(row) AS 'mine'")
+    with pytest.raises(NameRefused, match=r"main\.mark already"):
+        sqlml.rollback(connection, "churn")
+    assert one(connection, "SELECT mark(c) FROM customers c LIMIT 1") == "mine"
+    assert sqlml.status(connection)[0].active_version == 2
+
+
+def test_a_version_that_was_undeployed_is_not_rolled_back_to(connection: Any) -> None:
+    sqlml.deploy_db(connection, "churn:1", **HERE)
+    sqlml.undeploy(connection, "churn")
+    sqlml.deploy_db(connection, "churn:1", **HERE)
+    with pytest.raises(NotDeployed, match="v1 was undeployed"):
+        sqlml.rollback(connection, "churn", to=1)
+    assert sqlml.verify(connection, "churn").passed
+
+
+def test_dropping_predictions_drops_those_that_were_kept_before(connection: Any) -> None:
+    sqlml.deploy_db(connection, "churn:1", **HERE)
+    assert sqlml.undeploy(connection, "churn").kept == ("churn.predictions_v1",)
+    sqlml.deploy_db(connection, "churn:1", **HERE)
+    sqlml.undeploy(connection, "churn", drop_predictions=True)
+    assert one(connection, "SELECT count(*) FROM duckdb_schemas() WHERE schema_name = 'churn'") == 0
+
+
+def test_only_views_that_read_the_deployment_keep_it(connection: Any) -> None:
+    sqlml.deploy_db(connection, "churn:1", **HERE)
+    connection.execute("CREATE VIEW unrelated AS SELECT churn.tenure, churn.churn FROM customers AS churn")
+    connection.execute("CREATE VIEW reader AS SELECT churn.predict(c) AS p FROM customers c")
+    with pytest.raises(Refused, match=r"undeployed: view main\.reader read it"):
+        sqlml.undeploy(connection, "churn")
+    connection.execute("CREATE OR REPLACE VIEW reader AS SELECT count(*) AS n FROM churn.predict_table('customers')")
+    with pytest.raises(Refused, match=r"undeployed: view main\.reader read it"):
+        sqlml.undeploy(connection, "churn")
+    connection.execute("DROP VIEW reader")
+    sqlml.undeploy(connection, "churn")
+
+
+def test_a_log_that_cannot_be_written_fails_no_routine(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sqlml.jobs.Job._write", full)
+    lines: list[str] = []
+    sqlml.deploy_db(connection, "churn:1", listener=lambda line: lines.append(line.message), **HERE)
+    assert sum("cannot be written: No space left on device" in line for line in lines) == 1
+    assert sqlml.status(connection)[0].active_version == 1
