@@ -76,7 +76,7 @@ def _create(path: str, storage_version: str) -> None:
     if not re.fullmatch(r"v?\d+\.\d+\.\d+|latest", storage_version):
         raise UsageError(f"{storage_version!r} is not a DuckDB storage version.", hint="Valid: v1.5.0, v2.0.0, latest.")
     with duckdb.connect() as maker:
-        maker.execute(f"ATTACH {sql.string(path)} AS made (STORAGE_VERSION {sql.string(storage_version)})")
+        maker.execute(sql.attach(path, "made", storage_version))
         maker.execute("DETACH made")
 
 

@@ -21,8 +21,9 @@ from sqlml.catalog.records import Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
 from sqlml.engines.surface import output_columns
 from sqlml.errors import BindingError, UsageError
+from sqlml.predictions import hash_check
 from sqlml.relation import Relation, check_keys, count, find, find_or_file, resolve_columns, split_name
-from sqlml.scoring import Scored, hash_check, summary
+from sqlml.scoring import Scored, summary
 from sqlml.version import __version__
 
 if TYPE_CHECKING:

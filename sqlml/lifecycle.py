@@ -10,8 +10,9 @@ from sqlml.catalog import leases, records
 from sqlml.catalog.records import Deployment, Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.errors import NotDeployed, Refused, choices
+from sqlml.predictions import target_of
 from sqlml.relation import mentions
-from sqlml.scoring import Scored, score_version, target_of
+from sqlml.scoring import Scored, score_version
 from sqlml.state import exists
 from sqlml.switch import followers, switch
 

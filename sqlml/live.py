@@ -19,8 +19,8 @@ from sqlml.catalog import records
 from sqlml.catalog.records import Version
 from sqlml.database import DatabaseFacts
 from sqlml.errors import PolicyRefused
+from sqlml.predictions import Target, hash_check, insert_predictions
 from sqlml.relation import Relation
-from sqlml.scoring import Target, hash_check, insert_predictions
 from sqlml.version import __version__
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Trigger:
 
     @property
     def drop_statement(self) -> str:
-        return f"DROP TRIGGER IF EXISTS {sql.quote(self.name)} ON {sql.quote_path(*self.table)}"
+        return sql.drop_trigger(self.name, self.table)
 
 
 def why_not(
@@ -131,9 +131,11 @@ def _delete(target: Target, row_tables: Sequence[str]) -> str:
 def _insert(target: Target, scoring_id: str, upstream: tuple[str, str] | None) -> str:
     rows = exp.select("*").from_(sql.table(NEW_ROWS))
     if upstream is not None:
-        matches = [exp.EQ(this=sql.column(key, "n"), expression=sql.column(key, "s")) for key in target.keys]
-        new = exp.select("1").from_(sql.named(sql.table(NEW_ROWS), "n")).where(sql.all_of(matches))
-        source = sql.named(target.relation.node, "s")
+        matches = [
+            exp.EQ(this=sql.column(key, "sqlml n"), expression=sql.column(key, "sqlml s")) for key in target.keys
+        ]
+        new = exp.select("1").from_(sql.named(sql.table(NEW_ROWS), "sqlml n")).where(sql.all_of(matches))
+        source = sql.named(target.relation.node, "sqlml s")
         rows = exp.select("*").from_(source).where(exp.Exists(this=new))
     there = sql.all_of([exp.Not(this=exp.Is(this=sql.column(key), expression=exp.Null())) for key in target.keys])
     return insert_predictions(target, scoring_id, target.keyed(rows), where=there)

@@ -44,7 +44,7 @@ class DatabaseObject:
     @property
     def drop_statement(self) -> str:
         kind = {"macro": "MACRO", "table macro": "MACRO TABLE", "table": "TABLE", "view": "VIEW"}[self.kind]
-        return f"DROP {kind} IF EXISTS {sql.quote_path(self.schema, self.name)}"
+        return sql.drop_object(kind, (self.schema, self.name))
 
 
 def prediction_table_name(version: int) -> str:
@@ -142,11 +142,13 @@ def _scored(deployment: str, table: str, relation: Relation, keys: Sequence[str]
     taken = {name.lower() for name in relation.types}
     added = [*outputs, "scoring_id", "scored_at"]
     names = {name: f"{deployment}_{name}" if name.lower() in taken else name for name in added}
-    matches = sql.all_of([exp.EQ(this=sql.column(key, "s"), expression=sql.column(key, "p")) for key in keys])
-    columns = [sql.column(name, "s") for name in relation.types]
-    columns += [sql.alias(sql.column(name, "p"), shown) for name, shown in names.items()]
-    source = sql.named(relation.node, "s")
-    stored = sql.named(sql.table(deployment, table), "p")
+    matches = sql.all_of(
+        [exp.EQ(this=sql.column(key, "sqlml s"), expression=sql.column(key, "sqlml p")) for key in keys]
+    )
+    columns = [sql.column(name, "sqlml s") for name in relation.types]
+    columns += [sql.alias(sql.column(name, "sqlml p"), shown) for name, shown in names.items()]
+    source = sql.named(relation.node, "sqlml s")
+    stored = sql.named(sql.table(deployment, table), "sqlml p")
     return exp.select(*columns).from_(source).join(stored, on=matches, join_type="left")
 
 

@@ -251,6 +251,15 @@ def create_trigger(name: str, table: Sequence[str], event: str, transition: str,
     )
 
 
+def drop_trigger(name: str, table: Sequence[str]) -> str:
+    return f"DROP TRIGGER IF EXISTS {quote(name)} ON {quote_path(*table)}"
+
+
+def drop_object(kind: str, path: Sequence[str]) -> str:
+    """DROP of what `kind` (a keyword of ours, such as MACRO TABLE) says; never CASCADE."""
+    return f"DROP {kind} IF EXISTS {quote_path(*path)}"
+
+
 def sampled(query: str, rows: int, seed: int) -> str:
     """The same `rows` rows of a query each time, as DuckDB's reservoir draws them."""
     return f'SELECT * FROM ({query}) AS "all rows" USING SAMPLE reservoir({int(rows)} ROWS) REPEATABLE ({int(seed)})'  # noqa: S608 - made by us

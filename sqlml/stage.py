@@ -11,10 +11,10 @@ from sqlml.catalog import records
 from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
 from sqlml.deployment import Options
+from sqlml.predictions import insert_predictions, target_of
 from sqlml.prepare import Prepared
 from sqlml.registry.artifacts import DIGEST_TAG
 from sqlml.registry.store import shown
-from sqlml.scoring import insert_predictions, target_of
 from sqlml.state import exists
 from sqlml.version import __version__
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from sqlml import jobs, live, names, objects
 from sqlml.catalog import records
 from sqlml.catalog.records import Deployment, Version
+from sqlml.predictions import target_of
 from sqlml.relation import split_name
-from sqlml.scoring import target_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

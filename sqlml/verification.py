@@ -11,8 +11,8 @@ from sqlml import objects, sql
 from sqlml.catalog import records
 from sqlml.catalog.records import Version
 from sqlml.database import atomic, facts
+from sqlml.predictions import Target, target_of
 from sqlml.relation import count
-from sqlml.scoring import Target, target_of
 from sqlml.state import problems
 
 if TYPE_CHECKING:
@@ -121,16 +121,16 @@ def _keys(connection: Connection, target: Target) -> Check:
 
 def _current(connection: Connection, target: Target) -> Check:
     """Source rows without a prediction of these inputs, and predictions whose key left the source."""
-    matches = [exp.EQ(this=sql.column(key, "p"), expression=sql.column(key, "k")) for key in target.keys]
-    same = exp.EQ(this=sql.column("input_hash", "p"), expression=sql.column("input_hash", "k"))
-    stored = sql.named(sql.table(*target.table), "p")
+    matches = [exp.EQ(this=sql.column(key, "sqlml p"), expression=sql.column(key, "sqlml k")) for key in target.keys]
+    same = exp.EQ(this=sql.column("input_hash", "sqlml p"), expression=sql.column("input_hash", "sqlml k"))
+    stored = sql.named(sql.table(*target.table), "sqlml p")
     predicted = exp.Exists(this=exp.select("1").from_(stored).where(sql.all_of([*matches, same])))
     query = sql.select_from(
-        "SELECT count(*)", target.keyed(target.all_rows()), alias="k", where=f"NOT {sql.render(predicted)}"
+        "SELECT count(*)", target.keyed(target.all_rows()), alias="sqlml k", where=f"NOT {sql.render(predicted)}"
     )
     row = connection.execute(query).fetchone()
     stale = int(row[0]) if row else 0
-    source = sql.named(target.relation.node.copy(), "k")
+    source = sql.named(target.relation.node.copy(), "sqlml k")
     there = exp.Exists(this=exp.select("1").from_(source).where(sql.all_of([m.copy() for m in matches])))
     gone = exp.select("count(*)").from_(stored.copy()).where(exp.Not(this=there))
     row = connection.execute(sql.render(gone)).fetchone()
@@ -153,15 +153,18 @@ def _recomputed(connection: Connection, target: Target) -> Check:
         )
         rows = rows.where(exp.EQ(this=bucket, expression=sql.integer(0)))
     matches = [
-        exp.EQ(this=sql.column(key, "p"), expression=sql.column(key, "k")) for key in [*target.keys, "input_hash"]
+        exp.EQ(this=sql.column(key, "sqlml p"), expression=sql.column(key, "sqlml k"))
+        for key in [*target.keys, "input_hash"]
     ]
-    differs = [exp.NullSafeNEQ(this=sql.column(o, "p"), expression=sql.column(o, "k")) for o in target.outputs]
-    stored = sql.named(sql.table(*target.table), "p")
+    differs = [
+        exp.NullSafeNEQ(this=sql.column(o, "sqlml p"), expression=sql.column(o, "sqlml k")) for o in target.outputs
+    ]
+    stored = sql.named(sql.table(*target.table), "sqlml p")
     other = exp.Exists(this=exp.select("1").from_(stored).where(sql.all_of([*matches, sql.any_of(differs)])))
     query = sql.select_from(
         f"SELECT count(*), count_if({sql.render(other)})",
         target.keyed(rows),
-        alias="k",
+        alias="sqlml k",
     )
     row = connection.execute(query).fetchone()
     seen, unequal = (int(row[0]), int(row[1])) if row else (0, 0)

@@ -1,0 +1,84 @@
+"""A version's prediction table, and the relation that it follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from sqlml import objects, sql
+from sqlml.catalog.records import Version
+from sqlml.engines.surface import output_columns
+from sqlml.errors import UsageError
+from sqlml.relation import Relation, find
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+
+@dataclass(frozen=True)
+class Target:
+    """One version's prediction table and the relation it follows."""
+
+    deployment: str
+    version: int
+    table: tuple[str, str]
+    relation: Relation
+    keys: tuple[str, ...]
+    key_types: tuple[str, ...]
+    """As they are stored; the source's may have changed since, and DuckDB's hash of 5 depends on its type."""
+    outputs: tuple[str, ...]
+    keyed_query: str
+
+    def keyed(self, rows: exp.Query) -> str:
+        """Keys, predictions and input_hash over rows of the source, as SQL text."""
+        return sql.with_source(objects.SOURCE, sql.render(rows), self.keyed_query)
+
+    def all_rows(self) -> exp.Select:
+        return exp.select("*").from_(self.relation.node)
+
+
+def target_of(connection: Connection, version: Version) -> Target:
+    """The prediction table of a version with its source as it is now.
+
+    Raises:
+        UsageError: the deployment has functions only.
+        BindingError: the source is gone.
+    """
+    if version.source is None or version.prediction_table is None:
+        raise UsageError(
+            f"{version.deployment} has no source table: it was deployed as functions only.",
+            hint="Deploy it with --table and --key, or score other rows with --from and --to.",
+        )
+    stored = find(connection, sql.quote_path(version.deployment, version.prediction_table))
+    return Target(
+        deployment=version.deployment,
+        version=version.version,
+        table=(version.deployment, version.prediction_table),
+        relation=find(connection, version.source),
+        keys=version.key_columns,
+        key_types=tuple(stored.types[key] for key in version.key_columns),
+        outputs=tuple(name for name, _ in output_columns(version.contract)),
+        keyed_query=objects.recorded_query(connection, version.deployment, version.version, "keyed"),
+    )
+
+
+def insert_predictions(target: Target, scoring_id: str, keyed: str, where: exp.Expression | None = None) -> str:
+    """INSERT of keyed predictions with their stamp, columns named; also what a trigger does."""
+    named = [*target.keys, *target.outputs, "input_hash"]
+    stamp = [sql.cast(sql.text(scoring_id), "UUID"), sql.UTC_NOW.copy()]
+    head = exp.select(*(sql.column(name) for name in named), *stamp)
+    query = sql.select_from(sql.render(head), keyed, where=None if where is None else sql.render(where))
+    return sql.insert_select(target.table, [*named, "scoring_id", "scored_at"], query)
+
+
+def hash_check(connection: Connection) -> int:
+    """DuckDB's hash of a fixed row: where two are equal, stored hashes of two DuckDB versions are comparable."""
+    row = connection.execute("SELECT hash(1.5e0, 'sqlml', NULL::VARCHAR, 42::BIGINT)").fetchone()
+    return int(row[0]) if row else 0
+
+
+def stored_rows(connection: Connection, target: Target) -> int:
+    row = connection.execute(sql.render(exp.select("count(*)").from_(sql.table(*target.table)))).fetchone()
+    return int(row[0]) if row else 0
