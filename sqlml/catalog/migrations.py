@@ -152,7 +152,7 @@ FIRST_CATALOG = (
         process VARCHAR NOT NULL,       -- pid and start time: a lease of another process is stale, since one process writes
         taken_at TIMESTAMP NOT NULL
     )""",
-    # A deployment as an argument. Its second argument is SQL text, run with the caller's rights.
+    # A deployment as an argument; the second one is the name of a table, view or CTE, as for predict_table.
     """CREATE MACRO sqlml.predict(deployment, source) AS TABLE
         FROM query('FROM "' || replace(deployment, '"', '""') || '".predict_table(''' || replace(source, '''', '''''') || ''')')""",
 )
