@@ -114,10 +114,10 @@ def _compared(connection: Connection, before: Version, after: Version, score: st
         _count_if(sql.all_of([_there("a"), _there("b")])),
         _count_if(exp.Not(this=_there("b"))),
         _count_if(exp.Not(this=_there("a"))),
-        _count_if(sql.all_of([_there("a"), _there("b"), sql.column("flips")])),
-        sql.call("avg", sql.case([(_there("b"), sql.column("before_score"))])),
-        sql.call("avg", sql.case([(_there("a"), sql.column("after_score"))])),
-        sql.call("max", sql.column("move")),
+        _count_if(sql.all_of([_there("a"), _there("b"), sql.column("sqlml flips")])),
+        sql.call("avg", sql.case([(_there("b"), sql.column("sqlml before_score"))])),
+        sql.call("avg", sql.case([(_there("a"), sql.column("sqlml after_score"))])),
+        sql.call("max", sql.column("sqlml move")),
     )
     row = connection.execute(sql.select_from(sql.render(counts), joined)).fetchone()
     assert row is not None  # an aggregate without GROUP BY always gives one row
@@ -141,7 +141,7 @@ def _compared(connection: Connection, before: Version, after: Version, score: st
 
 
 def _there(side: str) -> exp.Expression:
-    return sql.column(f"in_{side}")
+    return sql.column(f"sqlml in_{side}")
 
 
 def _count_if(condition: exp.Expression) -> exp.Expression:
@@ -149,35 +149,38 @@ def _count_if(condition: exp.Expression) -> exp.Expression:
 
 
 def _joined(before: Version, after: Version, score: str | None) -> str:
-    """One row per key of either version."""
+    """One row per key of either version. Names that a key column could have too are not used."""
     columns: list[exp.Expression] = [
-        sql.alias(sql.call("coalesce", sql.column(key, "a"), sql.column(other, "b")), key)
+        sql.alias(sql.call("coalesce", sql.column(key, "sqlml a"), sql.column(other, "sqlml b")), key)
         for key, other in zip(before.key_columns, after.key_columns, strict=True)
     ]
     number = sql.null("DOUBLE") if score is None else None
-    scores = [number or sql.cast(sql.column(str(score), side), "DOUBLE") for side in ("a", "b")]
-    labels = [sql.cast(sql.column("prediction", side), "VARCHAR") for side in ("a", "b")]
+    scores = [number or sql.cast(sql.column(str(score), side), "DOUBLE") for side in ("sqlml a", "sqlml b")]
+    labels = [sql.cast(sql.column("prediction", side), "VARCHAR") for side in ("sqlml a", "sqlml b")]
     same_type = before.contract.prediction == after.contract.prediction
     compared = (
-        [sql.column("prediction", "a"), sql.column("prediction", "b")] if same_type else [n.copy() for n in labels]
+        [sql.column("prediction", "sqlml a"), sql.column("prediction", "sqlml b")]
+        if same_type
+        else [n.copy() for n in labels]
     )
     flips = exp.NullSafeNEQ(this=compared[0], expression=compared[1])
     named = {
-        "in_a": exp.Not(this=exp.Is(this=sql.column("scoring_id", "a"), expression=exp.Null())),
-        "in_b": exp.Not(this=exp.Is(this=sql.column("scoring_id", "b"), expression=exp.Null())),
-        "before_label": labels[0],
-        "after_label": labels[1],
-        "flips": flips,
-        "before_score": scores[0],
-        "after_score": scores[1],
-        "move": sql.call("abs", exp.Sub(this=scores[1].copy(), expression=scores[0].copy())),
+        "sqlml in_a": exp.Not(this=exp.Is(this=sql.column("scoring_id", "sqlml a"), expression=exp.Null())),
+        "sqlml in_b": exp.Not(this=exp.Is(this=sql.column("scoring_id", "sqlml b"), expression=exp.Null())),
+        "sqlml before_label": labels[0],
+        "sqlml after_label": labels[1],
+        "sqlml flips": flips,
+        "sqlml before_score": scores[0],
+        "sqlml after_score": scores[1],
+        "sqlml move": sql.call("abs", exp.Sub(this=scores[1].copy(), expression=scores[0].copy())),
     }
     columns += [sql.alias(node, name) for name, node in named.items()]
     tables = [
-        sql.named(sql.table(v.deployment, str(v.prediction_table)), side) for v, side in ((before, "a"), (after, "b"))
+        sql.named(sql.table(v.deployment, str(v.prediction_table)), side)
+        for v, side in ((before, "sqlml a"), (after, "sqlml b"))
     ]
     matches = [
-        exp.EQ(this=sql.column(key, "a"), expression=sql.column(other, "b"))
+        exp.EQ(this=sql.column(key, "sqlml a"), expression=sql.column(other, "sqlml b"))
         for key, other in zip(before.key_columns, after.key_columns, strict=True)
     ]
     joined = exp.select(*columns).from_(tables[0]).join(tables[1], on=sql.all_of(matches), join_type="full outer")
@@ -185,7 +188,7 @@ def _joined(before: Version, after: Version, score: str | None) -> str:
 
 
 def _confusion(connection: Connection, joined: str, both: str) -> tuple[tuple[str | None, str | None, int], ...]:
-    labels = [sql.column("before_label"), sql.column("after_label")]
+    labels = [sql.column("sqlml before_label"), sql.column("sqlml after_label")]
     head = sql.render(exp.select(*labels, sql.call("count", exp.Star())))
     query = sql.select_from(head, joined, where=both)
     rows = connection.execute(f"{query} GROUP BY ALL ORDER BY 3 DESC, 1, 2").fetchall()
@@ -194,7 +197,7 @@ def _confusion(connection: Connection, joined: str, both: str) -> tuple[tuple[st
 
 def _movers(connection: Connection, joined: str, both: str, keys: Sequence[str]) -> tuple[tuple[Any, ...], ...]:
     columns = [sql.column(key) for key in keys]
-    columns += [sql.column("before_score"), sql.column("after_score"), sql.column("move")]
-    query = sql.select_from(sql.render(exp.select(*columns)), joined, where=f'{both} AND "move" > 0')
+    columns += [sql.column("sqlml before_score"), sql.column("sqlml after_score"), sql.column("sqlml move")]
+    query = sql.select_from(sql.render(exp.select(*columns)), joined, where=f'{both} AND "sqlml move" > 0')
     rows = connection.execute(f"{query} ORDER BY {len(columns)} DESC, 1 LIMIT {SHOWN}").fetchall()
     return tuple(rows)

@@ -80,3 +80,24 @@ def test_a_log_that_cannot_be_written_fails_no_routine(connection: Any, monkeypa
     sqlml.deploy_db(connection, "churn:1", listener=lambda line: lines.append(line.message), **HERE)
     assert sum("cannot be written: No space left on device" in line for line in lines) == 1
     assert sqlml.status(connection)[0].active_version == 1
+
+
+def test_columns_called_like_what_queries_need_inside_do_no_harm(connection: Any) -> None:
+    """A STRUCT column wins over an alias of its name in some places, and a key column over an output of its name."""
+    connection.execute(
+        "CREATE TABLE others AS SELECT *, customer_id AS flips, customer_id AS move, customer_id AS in_a, customer_id AS k,"
+        " {customer_id: -1, tenure: -1, flips: -1} AS s, s AS p, s AS n, s AS t, s AS a, s AS b FROM customers"
+    )
+    connection.execute("ALTER TABLE others ALTER k TYPE STRUCT(customer_id BIGINT) USING {customer_id: -1}")
+    sqlml.deploy_db(connection, "churn:1", name="usual", **HERE)
+    sqlml.deploy_db(connection, "churn:2", name="usual")
+    others = {"table": "others", "key": "customer_id,flips,move,in_a,a,b", "live": True}
+    sqlml.deploy_db(connection, "churn:1", name="named", **others)
+    assert sqlml.verify(connection, "named").passed
+    connection.execute("UPDATE others SET tenure = tenure + 1 WHERE customer_id < 20")
+    assert sqlml.score(connection, "named").rows == 0
+    connection.execute("UPDATE others SET tenure = tenure - 1 WHERE customer_id < 20")
+    sqlml.deploy_db(connection, "churn:2", name="named")
+    usual, named = (sqlml.diff(connection, name, 1, 2) for name in ("usual", "named"))
+    assert (named.flipped, named.common, named.confusion) == (usual.flipped, usual.common, usual.confusion)
+    assert one(connection, "SELECT count(*) FROM named.scored WHERE tenure = -1 OR prediction IS NULL") == 0
