@@ -199,6 +199,7 @@ def undeploy(
             connection.execute("DELETE FROM sqlml.objects WHERE deployment = ?", [deployment.name])
             connection.execute("UPDATE sqlml.versions SET state = 'undeployed' WHERE deployment = ?", [deployment.name])
             connection.execute("DELETE FROM sqlml.deployments WHERE name = ?", [deployment.name])
+            leases.end_with_deployment(connection, deployment.name)
         job.log("undeploy", f"{deployment.name}: {len(dropped)} objects dropped, {len(kept)} tables kept")
     return Undeployed(deployment.name, tuple(dropped), tuple(kept), job.id)
 

@@ -101,6 +101,11 @@ def _mark_interrupted(connection: Connection, name: str) -> None:
     )
 
 
+def end_with_deployment(connection: Connection, name: str) -> None:
+    """The lease goes in the transaction that removes the deployment; part of that transaction."""
+    connection.execute("DELETE FROM sqlml.leases WHERE deployment = ?", [name.lower()])
+
+
 def _release(connection: Connection, name: str, job_id: str) -> None:
     with atomic(connection, name):
         connection.execute("DELETE FROM sqlml.leases WHERE deployment = ? AND job_id = ?", [name, job_id])
