@@ -25,6 +25,7 @@ _live_jobs: set[str] = (
     set()
 )  # of this process; a lease of a job that is not here was left by an injected failure or a crash
 _lock = threading.Lock()
+TRIES = 3
 
 
 @cache
@@ -47,14 +48,7 @@ def lease(connection: Connection, name: str, job_id: str) -> Iterator[None]:
     with _lock:
         _live_jobs.add(job_id)
     try:
-        try:
-            _take(connection, name.lower(), job_id)
-        except DatabaseError as error:
-            if not _is_duplicate(error):
-                raise
-            raise Conflict(
-                f"Another job has taken {name} at this very moment.", hint="Run this again when it has finished."
-            ) from error
+        _take_at_last(connection, name, job_id)
         try:
             yield
         finally:
@@ -62,6 +56,21 @@ def lease(connection: Connection, name: str, job_id: str) -> Iterator[None]:
     finally:
         with _lock:
             _live_jobs.discard(job_id)
+
+
+def _take_at_last(connection: Connection, name: str, job_id: str) -> None:
+    """Take it, or be told who has it. Two that insert at once may both fail on the key: then nobody has it, and one of
+    them succeeds when it tries again."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            return _take(connection, name.lower(), job_id)
+        except DatabaseError as error:
+            if not _is_duplicate(error):
+                raise
+            if tries_left == 0:
+                raise Conflict(
+                    f"Another job has taken {name} at this very moment.", hint="Run this again when it has finished."
+                ) from error
 
 
 def _take(connection: Connection, name: str, job_id: str) -> None:
