@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlml import comparison, contract, jobs, lineage, live, names, objects, parity, registry, sql, stage
+from sqlml import comparison, contract, jobs, lineage, live, names, objects, parity, registry, restoring, sql, stage
 from sqlml.catalog import leases, migrations, records
 from sqlml.catalog.records import Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
@@ -152,6 +152,8 @@ def _stage(
     if same is not None:
         job.log("apply", f"{name} v{same.version} is this very model and engine ({same.state}): nothing to make again")
         stage.register_function(connection, prepared)
+        if made_again := restoring.restore(connection, same):
+            job.log("apply", f"made again, for somebody dropped them: {', '.join(made_again)}")
         return same, None
     made = version_objects(options, prepared, version)
     job.log("apply", f"making {sum(o.role == 'version' for o in made)} objects of {name} v{version.version}")
@@ -225,7 +227,8 @@ def _score_and_switch(
     wants_live = _wants_live(connection, options, prepared, deployment.live)
     if deployment.active_version not in (None, version.version):
         _show_change(connection, records.active(connection, deployment), version, job)
-    if deployment.active_version != version.version or wants_live != deployment.live:
+    changes = deployment.active_version != version.version or wants_live != deployment.live
+    if changes or restoring.is_damaged(connection, version):
         with atomic(connection, deployment.name):
             records.begin_change(connection, deployment.name)
             switch(

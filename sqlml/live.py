@@ -31,7 +31,7 @@ OLD_ROWS = "sqlml old rows"
 
 REFUSED_BY_DUCKDB = (
     "While a table is live, DuckDB refuses MERGE INTO and upserts on it, and dropping, renaming or retyping its columns;"
-    " TRUNCATE fires no trigger, and CREATE OR REPLACE TABLE drops them (sqlml status notices)."
+    " CREATE OR REPLACE TABLE drops the triggers (sqlml status notices)."
 )
 
 

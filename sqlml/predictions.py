@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from sqlml import objects, sql
+from sqlml.binding import bind
 from sqlml.catalog.records import Version
 from sqlml.engines.surface import output_columns
 from sqlml.errors import UsageError
-from sqlml.relation import Relation, find
+from sqlml.relation import Relation, find, resolve_columns
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -44,7 +45,7 @@ def target_of(connection: Connection, version: Version) -> Target:
 
     Raises:
         UsageError: the deployment has functions only.
-        BindingError: the source is gone.
+        BindingError: the source is gone, or has not the columns any more.
     """
     if version.source is None or version.prediction_table is None:
         raise UsageError(
@@ -52,16 +53,28 @@ def target_of(connection: Connection, version: Version) -> Target:
             hint="Deploy it with --table and --key, or score other rows with --from and --to.",
         )
     stored = find(connection, sql.quote_path(version.deployment, version.prediction_table))
+    relation = find(connection, version.source)
+    check_source(version, relation)
     return Target(
         deployment=version.deployment,
         version=version.version,
         table=(version.deployment, version.prediction_table),
-        relation=find(connection, version.source),
+        relation=relation,
         keys=version.key_columns,
         key_types=tuple(stored.types[key] for key in version.key_columns),
         outputs=tuple(name for name, _ in output_columns(version.contract)),
         keyed_query=objects.recorded_query(connection, version.deployment, version.version, "keyed"),
     )
+
+
+def check_source(version: Version, relation: Relation) -> None:
+    """Refuse a source that has changed since: without a key or feature column, or with another type of one.
+
+    Raises:
+        BindingError: each column is named.
+    """
+    resolve_columns(relation, version.key_columns, "key")
+    bind(version.contract, relation)
 
 
 def insert_predictions(target: Target, scoring_id: str, keyed: str, where: exp.Expression | None = None) -> str:

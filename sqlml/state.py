@@ -13,7 +13,8 @@ from sqlml.catalog import records
 from sqlml.catalog.migrations import applied
 from sqlml.catalog.records import Deployment, Version
 from sqlml.errors import BindingError
-from sqlml.relation import find
+from sqlml.predictions import check_source
+from sqlml.relation import Relation, find
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -146,9 +147,11 @@ def problems(
         found += _missing_objects(connection, deployment, version)
     if active is not None and active.source is not None:
         try:
-            find(connection, active.source)
+            source = find(connection, active.source)
         except BindingError:
             found.append(f"the source {active.source} is gone")
+        else:
+            found += _misfits(active, source)
     if deployment.live:
         hanging = live.existing(connection, deployment.name)
         if len(hanging) < live.EXPECTED_TRIGGERS:
@@ -165,6 +168,14 @@ def problems(
     if interrupted and interrupted[0]:
         found.append("the last scoring did not finish: run score again, it resumes")
     return found
+
+
+def _misfits(version: Version, source: Relation) -> list[str]:
+    try:
+        check_source(version, source)
+    except BindingError as error:
+        return [error.message]
+    return []
 
 
 def _missing_objects(connection: Connection, deployment: Deployment, version: Version) -> list[str]:

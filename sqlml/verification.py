@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from sqlml import objects, sql
+from sqlml import sql
 from sqlml.catalog import records
 from sqlml.catalog.records import Version
-from sqlml.database import atomic, facts
+from sqlml.database import facts
 from sqlml.predictions import Target, target_of
 from sqlml.relation import count
+from sqlml.restoring import CannotCompare, replaced
 from sqlml.state import problems
 
 if TYPE_CHECKING:
@@ -61,39 +62,16 @@ def verify(connection: Connection, name: str) -> Verification:
     return Verification(deployment.name, version.version, tuple(checks))
 
 
-class _Undo(Exception):
-    """Leaves a transaction that was only for looking."""
-
-
 def _definitions(connection: Connection, version: Version) -> Check:
-    """Whether functions and views still say what was recorded: DuckDB's own text of both is compared."""
-    changed: list[str] = []
+    """Whether functions and views still say what was recorded."""
     try:
-        with atomic(connection, version.deployment):
-            for item in objects.recorded(connection, version.deployment, version.version):
-                if item.role != "active":
-                    continue
-                before = _definition(connection, item)
-                connection.execute(item.drop_statement)
-                connection.execute(item.statement)
-                if before is not None and before != _definition(connection, item):
-                    changed.append(f"{item.schema}.{item.name}")
-            raise _Undo
-    except _Undo:
-        pass
-    detail = f"replaced since: {', '.join(changed)}; deploy or roll back to restore" if changed else "unchanged"
-    return Check("definitions", not changed, detail)
-
-
-def _definition(connection: Connection, item: objects.DatabaseObject) -> str | None:
-    query = (
-        "SELECT sql FROM duckdb_views() WHERE database_name = current_database() AND schema_name = ? AND view_name = ?"
-        if item.kind == "view"
-        else "SELECT string_agg(macro_definition, ';') FROM duckdb_functions()"
-        " WHERE database_name = current_database() AND schema_name = ? AND function_name = ?"
+        changed = replaced(connection, version)
+    except CannotCompare as error:
+        return Check("definitions", True, f"not compared: {error.message}")
+    detail = (
+        f"replaced since: {', '.join(changed)}; deploy {version.reference} again to restore" if changed else "unchanged"
     )
-    row = connection.execute(query, [item.schema, item.name]).fetchone()
-    return None if row is None else row[0]
+    return Check("definitions", not changed, detail)
 
 
 def _predictions(connection: Connection, target: Target) -> list[Check]:
@@ -167,6 +145,6 @@ def _recomputed(connection: Connection, target: Target) -> Check:
         alias="sqlml k",
     )
     row = connection.execute(query).fetchone()
-    seen, unequal = (int(row[0]), int(row[1])) if row else (0, 0)
+    seen, unequal = (int(row[0]), int(row[1] or 0)) if row else (0, 0)  # count_if of no rows is NULL
     detail = f"{unequal:,} of {seen:,} rows" if unequal else f"{seen:,} rows, all equal"
     return Check("recomputed", unequal == 0, f"{detail} computed again")

@@ -191,11 +191,21 @@ def test_what_operations_says_duckdb_refuses_on_a_live_table(live: duckdb.DuckDB
 def test_what_operations_says_passes_by_the_triggers(live: duckdb.DuckDBPyConnection) -> None:
     live.execute("ALTER TABLE live ADD COLUMN z INTEGER; CREATE INDEX i ON live (x); INSERT INTO live (id) VALUES (1)")
     live.execute("INSERT INTO live (id) VALUES (1) ON CONFLICT DO NOTHING")
-    live.execute("TRUNCATE live")
     assert live.execute("FROM followed").fetchall() == [(1,)]
 
     live.execute("CREATE OR REPLACE TABLE live (id BIGINT)")
     assert live.execute("SELECT count(*) FROM duckdb_triggers()").fetchall() == [(0,)]
+
+
+@needs_triggers
+def test_what_operations_says_a_truncate_is(live: duckdb.DuckDBPyConnection) -> None:
+    live.execute(
+        "CREATE TRIGGER gone AFTER DELETE ON live REFERENCING OLD TABLE AS o"
+        " FOR EACH STATEMENT DELETE FROM followed WHERE id IN (SELECT id FROM o)"
+    )
+    live.execute("INSERT INTO live (id) VALUES (1)")
+    live.execute("TRUNCATE live")
+    assert live.execute("FROM followed").fetchall() == []
 
 
 @needs_triggers

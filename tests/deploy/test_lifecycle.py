@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 import sqlml
 from sqlml.errors import NameRefused, NotDeployed, Refused
 
+needs_triggers = pytest.mark.skipif(
+    int(duckdb.__version__.split(".")[0]) < 2, reason="DuckDB before 2.0 has no triggers"
+)
 HERE = {"table": "customers", "key": "customer_id"}
 
 
@@ -82,6 +87,7 @@ def test_a_log_that_cannot_be_written_fails_no_routine(connection: Any, monkeypa
     assert sqlml.status(connection)[0].active_version == 1
 
 
+@needs_triggers
 def test_columns_called_like_what_queries_need_inside_do_no_harm(connection: Any) -> None:
     """A STRUCT column wins over an alias of its name in some places, and a key column over an output of its name."""
     connection.execute(
@@ -101,3 +107,56 @@ def test_columns_called_like_what_queries_need_inside_do_no_harm(connection: Any
     usual, named = (sqlml.diff(connection, name, 1, 2) for name in ("usual", "named"))
     assert (named.flipped, named.common, named.confusion) == (usual.flipped, usual.common, usual.confusion)
     assert one(connection, "SELECT count(*) FROM named.scored WHERE tenure = -1 OR prediction IS NULL") == 0
+
+
+@needs_triggers
+def test_verify_looks_past_the_triggers_of_followers(connection: Any) -> None:
+    sqlml.deploy_db(connection, "churn:1", live=True, **HERE)
+    sqlml.deploy_db(connection, "churn:1", name="after", table="churn.scored", key="customer_id", live=True)
+    before = connection.execute("SELECT trigger_name FROM duckdb_triggers() ORDER BY ALL").fetchall()
+    assert sqlml.verify(connection, "churn").passed
+    assert connection.execute("SELECT trigger_name FROM duckdb_triggers() ORDER BY ALL").fetchall() == before
+
+
+def test_an_empty_source_is_verified_and_compared(connection: Any) -> None:
+    connection.execute("TRUNCATE customers")
+    sqlml.deploy_db(connection, "churn:1", **HERE)
+    sqlml.deploy_db(connection, "churn:2")
+    assert sqlml.verify(connection, "churn").passed
+    assert sqlml.diff(connection, "churn", 1, 2).sentences()[0].startswith("0 of 0 predictions change")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("ALTER TABLE customers DROP COLUMN tenure", "customers lacks 1 of the model's 3 input columns: 'tenure'"),
+        ("ALTER TABLE customers DROP COLUMN customer_id", "customers has no column 'customer_id'"),
+        ("DROP TABLE customers", "the source .* is gone"),
+        ("DROP TABLE churn.predictions_v1", "table churn.predictions_v1 is gone"),
+    ],
+)
+def test_damage_is_drift_with_its_name(connection: Any, damage: str, said: str) -> None:
+    sqlml.deploy_db(connection, "churn:1", **HERE)
+    connection.execute(damage)
+    [objects] = [c for c in sqlml.verify(connection, "churn").checks if not c.passed]
+    assert re.search(said, objects.detail)
+    with pytest.raises(Refused):
+        sqlml.score(connection, "churn")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DROP MACRO churn.predict",
+        "DROP MACRO churn.predict_v1",
+        "DROP VIEW churn.scored",
+        "CREATE OR REPLACE MACRO churn.predict(r) AS 'other'",
+        "DROP TABLE churn.predictions_v1",
+    ],
+)
+def test_deploying_again_puts_back_what_is_damaged(connection: Any, damage: str) -> None:
+    sqlml.deploy_db(connection, "churn:1", **HERE)
+    connection.execute(damage)
+    assert not sqlml.verify(connection, "churn").passed
+    assert sqlml.deploy_db(connection, "churn:1", **HERE).version == 1
+    assert sqlml.verify(connection, "churn").passed
