@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import sqlglot
 from sqlglot import exp
 
-from sqlml import jobs, objects, sql
+from sqlml import jobs, objects, placing, sql
 from sqlml.binding import bind
 from sqlml.catalog import leases, records
 from sqlml.catalog.migrations import schema_exists
@@ -207,7 +207,9 @@ def _to_path(
     if target.exists() and (target.is_dir() or partition_by):
         raise UsageError(f"{target} is there already.", hint="Name a new folder with --to; a file would be replaced.")
     # The suffix stays last: DuckDB reads the file back by it.
-    beside = target.parent / f".{target.stem}.{uuid.uuid4().hex[:8]}.part{target.suffix}"
+    beside = placing.new_name(target)
+    beside = beside.with_name(beside.name + target.suffix)
+    placing.remove_leftovers(target)
     is_folder = bool(partition_by) or not target.suffix
     try:
         if is_folder and not partition_by:

@@ -36,7 +36,9 @@ def _host() -> str:
 
 def remove_leftovers(place: Path) -> None:
     """Remove what interrupted processes of this machine left beside `place`."""
-    ours = re.compile(rf"\.{re.escape(place.name)}\.{MARK}-{_host()}-(\d+)-[0-9a-f]+(\.wal|\.tmp)?")
+    ours = re.compile(
+        rf"\.{re.escape(place.name)}\.{MARK}-{_host()}-(\d+)-[0-9a-f]+(\.wal|\.tmp|{re.escape(place.suffix)})?"
+    )
     for path in place.parent.iterdir():
         found = ours.fullmatch(path.name)
         if found and not _is_running(int(found[1])):

@@ -296,3 +296,26 @@ def test_interrupting_a_statement_keeps_the_shell(
     captured = capsys.readouterr()
     assert "Stopped." in captured.err
     assert "answer\n42" in captured.out
+
+
+STUCK = """
+import ctypes, os, signal, sys, threading
+import duckdb
+from sqlml.cli import interrupts
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+interrupts.STUCK_SECONDS = 0.5
+lock = ctypes.create_string_buffer(256)
+libc = ctypes.CDLL(None)
+with duckdb.connect() as connection, interrupts.interruptible(connection):
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    libc.pthread_mutex_lock(lock)
+    libc.pthread_mutex_lock(lock)  # never returns, as a COPY that DuckDB cannot stop
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs the C library's own locks")
+def test_a_statement_that_cannot_be_stopped_ends_the_process() -> None:
+    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == exits.INTERRUPTED
+    assert "did not stop" in ended.stderr
