@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 import sqlml
-from sqlml import errors
+from sqlml import errors, registry
 
 
 @pytest.fixture
@@ -33,11 +33,14 @@ def test_a_plain_shell_predicts_with_the_deployed_functions(deployed: Path, regi
     assert sorted(stored) == sorted((row[0], row[1]) for row in rows)
 
 
-def test_the_answers_are_scikit_learns_own(deployed: Path, registered: object, customer_rows: object) -> None:
-    import mlflow
+def test_the_answers_are_scikit_learns_own(
+    deployed: Path, registered: object, customer_rows: object, tmp_path: Path
+) -> None:
+    import cloudpickle
 
-    mlflow.set_tracking_uri(registered.uri)
-    original = mlflow.sklearn.load_model("models:/churn@Production")
+    version = registry.resolve("churn:Production", tracking_uri=registered.uri)
+    artifact = registry.download(version, tmp_path / "original")
+    original = cloudpickle.loads((artifact.directory / "model.pkl").read_bytes())
     rows = customer_rows.sort_values("customer_id").head(400)
     expected = dict(
         zip(rows["customer_id"], original.predict_proba(rows[original.feature_names_in_])[:, 1], strict=True)
