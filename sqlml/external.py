@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import time
@@ -61,13 +62,15 @@ def score_to(
     relation = find_or_file(connection, source)
     keys = resolve_columns(relation, key, "key")
     bound = bind(version.contract, relation)
+    _refuse_own_source(relation, target)
     rows = _rows(relation, [*keys, *(b.source for b in bound)], where, partition_by)
     job = jobs.Job("score", deployment.name, jobs.folder_of(database), listener)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
         began = time.monotonic()
         total = count(connection, relation)
-        if where is None:
-            check_keys(connection, relation, keys, total)
+        condition = rows.args.get("where")
+        with translated("--where" if where is not None else relation.label):
+            check_keys(connection, relation, keys, total, None if condition is None else condition.this)
         job.log("score", f"{total:,} rows of {relation.label} -> {target}")
         scoring_id = str(uuid.uuid4())
         query = _query(connection, version, rows, keys, partition_by, scoring_id)
@@ -96,6 +99,18 @@ def score_to(
         )
         job.log("score", summary(scored), **scored.to_dict())
         return scored
+
+
+def _refuse_own_source(relation: Relation, target: str) -> None:
+    """A file that is read would be replaced by its predictions, and its columns be gone."""
+    if relation.kind != "file" or "://" in target or not os.path.exists(target):
+        return
+    read = glob.glob(relation.parts[0], recursive=True)
+    if any(os.path.samefile(path, target) for path in read if os.path.exists(path)):
+        raise UsageError(
+            f"{target} is read by --from, and would be replaced by its predictions.",
+            hint="Name another file with --to.",
+        )
 
 
 def _rows(relation: Relation, columns: Sequence[str], where: str | None, partition_by: Sequence[str]) -> exp.Select:
@@ -207,6 +222,7 @@ def _to_path(
     if target.exists() and (target.is_dir() or partition_by):
         raise UsageError(f"{target} is there already.", hint="Name a new folder with --to; a file would be replaced.")
     # The suffix stays last: DuckDB reads the file back by it.
+    placing.check_folder(target)
     beside = placing.new_name(target)
     beside = beside.with_name(beside.name + target.suffix)
     placing.remove_leftovers(target)

@@ -180,7 +180,13 @@ def count(connection: Connection, relation: Relation) -> int:
     return int(row[0]) if row else 0
 
 
-def check_keys(connection: Connection, relation: Relation, keys: Sequence[str], rows: int) -> None:
+def check_keys(
+    connection: Connection,
+    relation: Relation,
+    keys: Sequence[str],
+    rows: int,
+    where: exp.Expression | None = None,
+) -> None:
     """Refuse NULL and repeated keys, with examples; memory does not grow with the number of rows.
 
     Raises:
@@ -188,7 +194,9 @@ def check_keys(connection: Connection, relation: Relation, keys: Sequence[str], 
     """
     columns = [sql.column(key) for key in keys]
     is_null = sql.any_of([exp.Is(this=column, expression=exp.Null()) for column in columns])
-    row = connection.execute(sql.render(exp.select("count(*)").from_(relation.node).where(is_null))).fetchone()
+    chosen = () if where is None else (where,)
+    missing = exp.select("count(*)").from_(relation.node).where(is_null, *chosen)
+    row = connection.execute(sql.render(missing)).fetchone()
     if row and row[0]:
         raise KeyRefused(
             f"{row[0]} rows of {relation.label} have no key: {', '.join(keys)} is NULL there.",
@@ -202,6 +210,7 @@ def check_keys(connection: Connection, relation: Relation, keys: Sequence[str], 
         query = (
             exp.select(*columns, exp.alias_(sql.call("count", exp.Star()), sql.identifier("times")))
             .from_(relation.node)
+            .where(*chosen)
             .group_by(*columns)
             .having(exp.GT(this=sql.call("count", exp.Star()), expression=sql.integer(1)))
             .limit(3)

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 import sqlml
-from sqlml.errors import NameRefused, NotDeployed, Refused
+from sqlml.errors import DatabaseError, KeyRefused, NameRefused, NotDeployed, Refused, UsageError
 
 needs_triggers = pytest.mark.skipif(
     int(duckdb.__version__.split(".")[0]) < 2, reason="DuckDB before 2.0 has no triggers"
@@ -160,3 +160,30 @@ def test_deploying_again_puts_back_what_is_damaged(connection: Any, damage: str)
     assert not sqlml.verify(connection, "churn").passed
     assert sqlml.deploy_db(connection, "churn:1", **HERE).version == 1
     assert sqlml.verify(connection, "churn").passed
+
+
+def test_a_file_is_not_replaced_by_its_own_predictions(connection: Any, tmp_path: Path) -> None:
+    sqlml.deploy_db(connection, "churn:1", **HERE)
+    path = tmp_path / "in.parquet"
+    connection.execute(f"COPY customers TO '{path}'")
+    for source in (path, tmp_path / "*.parquet"):
+        with pytest.raises(UsageError, match="is read by --from"):
+            sqlml.score_to(connection, "churn", str(source), str(path), key=["customer_id"])
+    assert one(connection, f"SELECT count(tenure) FROM '{path}'") == 400
+
+
+def test_chosen_rows_need_unique_keys_too(connection: Any, tmp_path: Path) -> None:
+    sqlml.deploy_db(connection, "churn:1", **HERE)
+    connection.execute("CREATE TABLE twice AS FROM customers UNION ALL FROM customers WHERE customer_id < 5")
+    target = str(tmp_path / "out.parquet")
+    with pytest.raises(KeyRefused, match="not unique"):
+        sqlml.score_to(connection, "churn", "twice", target, key=["customer_id"], where="customer_id < 10")
+    assert not Path(target).exists()
+    written = sqlml.score_to(connection, "churn", "twice", target, key=["customer_id"], where="customer_id >= 5")
+    assert written.rows == one(connection, "SELECT count(*) FROM customers WHERE customer_id >= 5")
+
+
+def test_a_folder_that_is_not_there_is_said(connection: Any, tmp_path: Path) -> None:
+    sqlml.deploy_db(connection, "churn:1", **HERE)
+    with pytest.raises(DatabaseError, match="does not exist"):
+        sqlml.score_to(connection, "churn", "customers", str(tmp_path / "no" / "x.parquet"), key=["customer_id"])
