@@ -238,7 +238,7 @@ def _converted(value: object, kind: Kind, where: str) -> Any:  # Any: the type f
             return _wrong(value, "a column name or a list of them", where)
         return tuple(listed)
     if not isinstance(value, str) or not value:
-        return _wrong(value, "a text", where)
+        return _wrong(value, "a text" if value != "" else "a text with anything in it", where)
     if kind == "engine" and value not in ENGINES:
         raise UsageError(f"{where}: {value!r} is not an engine.", hint=choices(ENGINES, wrong=value))
     return value

@@ -60,6 +60,8 @@ def options_from(
     Raises:
         UsageError: a value that cannot be meant.
     """
+    if name is not None and not name.strip():
+        raise UsageError("The name of the deployment is empty.", hint="Without --name it is the model's.")
     if engine not in ENGINES:
         raise UsageError(f"There is no engine {engine!r}.", hint=f"Valid: {', '.join(ENGINES)}.")
     if threshold is not None and not (math.isfinite(threshold) and 0 <= threshold <= 1):

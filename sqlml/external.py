@@ -118,6 +118,8 @@ def _rows(relation: Relation, columns: Sequence[str], where: str | None, partiti
     rows = exp.select(*(sql.column(name) for name in named)).from_(relation.node)
     if where is None:
         return rows
+    if not where.strip():
+        raise UsageError("--where is empty.", hint="Leave it out to score all rows.")
     try:
         parsed = sqlglot.parse_one(f"SELECT 1 WHERE {where}", dialect=sql.DIALECT)
     except sqlglot.errors.ParseError as error:

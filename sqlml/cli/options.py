@@ -119,6 +119,8 @@ def deployment_arguments(
     from sqlml.registry.references import name_in
 
     flags = {"table": table, "engine": engine, "threshold": threshold, "live": live}
+    if name is not None and not name.strip():
+        raise UsageError("--name is empty.", hint="Without it the deployment has the model's name.")
     chosen = found.deployment(name_in(reference), name, flags)
     return {
         "name": chosen.name,

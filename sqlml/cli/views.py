@@ -158,7 +158,7 @@ def _step(before: int | None, after: int | None) -> str:
 
 def verifications(found: Sequence[Verification]) -> None:
     if not found:
-        data("Nothing is deployed here.")
+        data("No version is active here: there is nothing to verify (see sqlml status).")
         return
     rows = [
         (f"{one.deployment} v{one.version}", check.name, "ok" if check.passed else "DIFFERS", check.detail)

@@ -29,9 +29,13 @@ def read(directory: Path) -> Mapping[str, Any]:
             "The artifact has no MLmodel file, so it is not an MLflow model.", hint="Log it with mlflow again."
         ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ArtifactError(f"{path} cannot be read: {_first_line(error)}.", hint="Log the model again.") from error
+        raise ArtifactError(
+            f"The artifact's MLmodel file cannot be read: {_first_line(error)}.", hint="Log the model again."
+        ) from error
     if not isinstance(document, dict) or not isinstance(document.get("flavors"), dict) or not document["flavors"]:
-        raise ArtifactError(f"{path} names no flavor, so nothing says how to read the model.", hint="Log it again.")
+        raise ArtifactError(
+            "The artifact's MLmodel file names no flavor, so nothing says how to read the model.", hint="Log it again."
+        )
     return document
 
 

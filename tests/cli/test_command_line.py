@@ -319,3 +319,17 @@ def test_a_statement_that_cannot_be_stopped_ends_the_process() -> None:
     ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == exits.INTERRUPTED
     assert "did not stop" in ended.stderr
+
+
+def test_a_database_made_for_nothing_is_gone_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = tmp_path / "new.duckdb"
+    assert cli.run(["deploy", str(tmp_path / "no.onnx"), "--database", str(new)]) == exits.FAILED
+    assert not new.exists()
+    assert cli.run(["sql", "CREATE TABLE t (a INTEGER); SELECT nothing", "--database", str(new)]) == exits.FAILED
+    assert new.exists()
+
+
+def test_an_empty_name_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    database = str(tmp_path / "new.duckdb")
+    assert cli.run(["deploy", "churn:1", "--name", "", "--database", database]) == exits.USAGE
+    assert "empty" in capsys.readouterr().err
