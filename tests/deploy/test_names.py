@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sqlml
-from sqlml.errors import NameRefused
+from sqlml.errors import NameRefused, UsageError
 from tests.deploy.conftest import fill
 
 HOSTILE = [
@@ -75,16 +75,22 @@ def test_a_deployment_may_have_any_name_that_hypothesis_finds(customer_rows: obj
         fill(opened, customer_rows, 30)
         try:
             works_everywhere(opened, name)
-        except NameRefused:
+        except (NameRefused, UsageError):
             assert not name.strip() or name.lower() in ("main", "temp", "system", "memory", "sqlml")
 
 
 @pytest.mark.usefixtures("converted")
-@pytest.mark.parametrize("name", ["main", "SQLML", "memory", "temp", "  ", "information_schema", "taken"])
+@pytest.mark.parametrize("name", ["main", "SQLML", "memory", "temp", "information_schema", "taken"])
 def test_names_that_cannot_be_a_schema_of_ours_are_refused(connection: Any, name: str) -> None:
     connection.execute("CREATE SCHEMA taken")
     with pytest.raises(NameRefused, match="--name"):
         sqlml.deploy_db(connection, "churn:1", name=name, table="customers", key="customer_id")
+
+
+@pytest.mark.usefixtures("converted")
+def test_a_blank_name_is_no_name(connection: Any) -> None:
+    with pytest.raises(UsageError, match="--name"):
+        sqlml.deploy_db(connection, "churn:1", name="  ", table="customers", key="customer_id")
 
 
 @pytest.mark.usefixtures("converted")
