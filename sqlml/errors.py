@@ -4,7 +4,10 @@ SqlmlError                    anything below; `exit_code` says what a command li
 ├── UsageError           (2)  the call itself is wrong: unknown option value, bad configuration
 ├── RegistryError        (1)  the MLflow registry could not be read
 │   ├── ModelNotFound    (1)  no such model, alias, version, run or path
-│   └── ArtifactError    (1)  the artifact is missing, not whole, or not what its hash says
+│   ├── ArtifactError    (1)  the artifact is missing, not whole, or not what its hash says
+│   └── StoreError       (1)  an artifact store did not answer, or answered with an error
+│       ├── StoreTimeout (1)  it did not answer within the deadline
+│       └── StoreConflict (1) somebody else changed the same file, again and again
 ├── WorkerError          (1)  the isolated conversion process died, ran out of time or memory
 ├── DatabaseError        (1)  DuckDB could not open, read or write
 │   ├── DatabaseLocked   (1)  another process holds the file
@@ -18,6 +21,7 @@ SqlmlError                    anything below; `exit_code` says what a command li
 │   ├── BindingError     (3)  the table does not fit the signature
 │   ├── KeyRefused       (3)  key values are NULL or not unique
 │   ├── NameRefused      (3)  a name that cannot become a schema of ours
+│   ├── LocationRefused  (3)  an artifact location that is malformed, or that the configuration does not allow
 │   ├── PolicyRefused    (3)  forbidden by configuration (pickles, missing isolation)
 │   └── NotDeployed      (3)  there is no such deployment or deployment version
 └── Drifted              (4)  a check found that reality differs from the record
@@ -60,6 +64,18 @@ class ModelNotFound(RegistryError):
 
 
 class ArtifactError(RegistryError):
+    pass
+
+
+class StoreError(RegistryError):
+    pass
+
+
+class StoreTimeout(StoreError):
+    pass
+
+
+class StoreConflict(StoreError):
     pass
 
 
@@ -112,6 +128,10 @@ class KeyRefused(Refused):
 
 
 class NameRefused(Refused):
+    pass
+
+
+class LocationRefused(Refused):
     pass
 
 
