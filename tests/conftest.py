@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+# Servers that tests of any folder may ask for: `hbase`, `cluster`, `table_name`.
+pytest_plugins = ["tests.hbase.fixtures"]
+
 # Columns of MLflow's tables that hold where files are: a copied store must name its own copies.
 LOCATIONS = (
     ("experiments", "artifact_location"),
