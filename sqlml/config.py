@@ -18,7 +18,7 @@ from sqlml.errors import UsageError, choices
 
 FILE_NAME = "sqlml.toml"
 
-Kind = Literal["text", "path", "uri", "flag", "number", "names", "engine"]
+Kind = Literal["text", "path", "uri", "flag", "number", "names", "places", "engine"]
 ENGINES = ("auto", "sql", "python")
 
 SETTINGS: dict[str, Kind] = {
@@ -38,6 +38,29 @@ DEPLOYMENT_SETTINGS: dict[str, Kind] = {
 }
 # The variables that MLflow's own tools read; sqlml's win over them.
 MLFLOW_VARIABLES = {"tracking_uri": "MLFLOW_TRACKING_URI", "registry_uri": "MLFLOW_REGISTRY_URI"}
+# The hbase:// store, section [hbase]; each has a variable SQLML_HBASE_..., and `sqlml.hbase.settings` knows their meaning.
+HBASE_SETTINGS: dict[str, Kind] = {
+    "allow": "places",
+    "timeout": "number",
+    "deadline": "number",
+    "first_contact": "number",
+    "idle": "number",
+    "connections": "number",
+    "transport": "text",
+    "protocol": "text",
+    "tls": "flag",
+    "tls_ca": "path",
+    "tls_certificate": "path",
+    "tls_key": "path",
+    "tls_key_password_file": "path",
+    "tls_check_name": "flag",
+    "sasl": "text",
+    "sasl_service": "text",
+    "sasl_user": "text",
+    "sasl_password_file": "path",
+}
+# What only a variable, or a file of its own, may hold.
+HBASE_SECRETS = ("sasl_password", "tls_key_password")
 # Settings of the deployment at hand that a variable may give, so that CI needs no file.
 ENVIRONMENT_OF_DEPLOYMENT = ("table", "key", "engine", "threshold", "live")
 
@@ -68,6 +91,7 @@ class Settings:
     allow_pickle: bool = True
     require_isolation: bool = False
     deployments: Mapping[str, DeploymentSettings] = field(default_factory=dict)
+    hbase: Mapping[str, Any] = field(default_factory=dict)  # Any: each of its kind in HBASE_SETTINGS
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     file: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -131,7 +155,7 @@ def load(
     values: dict[str, Any] = {}  # Any: converted by SETTINGS, which mirrors the fields of Settings
     origins: dict[str, str] = {}
     if file is not None:
-        _refuse_unknown(document, [*SETTINGS, "deployments"], str(file))
+        _refuse_unknown(document, [*SETTINGS, "deployments", "hbase"], str(file))
     _refuse_misspelt(environ)
     for key, kind in SETTINGS.items():
         for origin, value in _candidates(key, flags or {}, environ, file, document):
@@ -141,7 +165,8 @@ def load(
             origins[key] = origin
             break
     deployments = _deployments(document.get("deployments", {}), file) if file is not None else {}
-    return Settings(deployments=deployments, origins=origins, file=file, environ=dict(environ), **values)
+    hbase = _hbase(document.get("hbase", {}), file, environ, origins)
+    return Settings(deployments=deployments, hbase=hbase, origins=origins, file=file, environ=dict(environ), **values)
 
 
 def _candidates(
@@ -195,6 +220,30 @@ def _deployments(sections: object, file: Path) -> dict[str, DeploymentSettings]:
     return result
 
 
+def _hbase(
+    section: object, file: Path | None, environ: Mapping[str, str], origins: dict[str, str]
+) -> dict[str, Any]:  # Any: converted by HBASE_SETTINGS
+    if not isinstance(section, dict):
+        raise UsageError(f"hbase in {file} is not a table.", hint="Write [hbase] and settings under it.")
+    where = f"[hbase] in {file}"
+    for key in HBASE_SECRETS:
+        if key in section:
+            raise UsageError(
+                f"{where} holds {key}.",
+                hint=f"Set SQLML_HBASE_{key.upper()}, or name a file that only you can read with {key}_file.",
+            )
+    _refuse_unknown(section, list(HBASE_SETTINGS), where)
+    values = {}
+    for key, kind in HBASE_SETTINGS.items():
+        variable = f"SQLML_HBASE_{key.upper()}"
+        if environ.get(variable):
+            values[key], origins[f"hbase.{key}"] = _converted(environ[variable], kind, variable), variable
+        elif key in section and file is not None:
+            value = _converted(section[key], kind, f"{key} of {where}")
+            values[key], origins[f"hbase.{key}"] = _beside(value, kind, file.parent), str(file)
+    return values
+
+
 def _refuse_unknown(document: Mapping[str, Any], known: list[str], where: str) -> None:
     for key in document:
         if key not in known:
@@ -204,6 +253,7 @@ def _refuse_unknown(document: Mapping[str, Any], known: list[str], where: str) -
 def _refuse_misspelt(environ: Mapping[str, str]) -> None:
     """Refuse a variable that is nearly one of ours; other SQLML_ names may belong to somebody else's tool."""
     known = [f"SQLML_{key.upper()}" for key in (*SETTINGS, *ENVIRONMENT_OF_DEPLOYMENT)]
+    known += [f"SQLML_HBASE_{key.upper()}" for key in (*HBASE_SETTINGS, *HBASE_SECRETS)]
     for variable in environ:
         if variable.startswith("SQLML_") and variable not in known and get_close_matches(variable, known, 1, 0.88):
             raise UsageError(
@@ -236,6 +286,11 @@ def _converted(value: object, kind: Kind, where: str) -> Any:  # Any: the type f
         listed = names(value) if isinstance(value, str) else value
         if not isinstance(listed, list | tuple) or not listed or not all(isinstance(n, str) and n for n in listed):
             return _wrong(value, "a column name or a list of them", where)
+        return tuple(listed)
+    if kind == "places":
+        listed = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        if not isinstance(listed, list) or not all(isinstance(part, str) and part for part in listed):
+            return _wrong(value, 'a list like ["hbase.example:9090"]', where)
         return tuple(listed)
     if not isinstance(value, str) or not value:
         return _wrong(value, "a text" if value != "" else "a text with anything in it", where)
@@ -293,6 +348,15 @@ tracking_uri = "sqlite:///mlflow.db"
 # engine = "auto"           # auto, sql or python
 # threshold = 0.5           # binary classifiers: the probability from which the prediction is the positive class
 # live = false              # triggers keep predictions up to date; DuckDB then refuses MERGE and upserts on the table
+
+# For models that are kept in HBase (hbase:// locations). Each has a variable too: SQLML_HBASE_ALLOW and so on.
+# [hbase]
+# allow = ["hbase.example:9090"]   # gateways that may be connected to, besides this machine's own
+# timeout = 60                     # seconds for one answer
+# deadline = 180                   # seconds for one operation, with all its tries
+# tls = true
+# tls_ca = "ca.pem"
+# sasl = "GSSAPI"                  # Kerberos; needs sqlml[kerberos]. Passwords come from SQLML_HBASE_SASL_PASSWORD only
 """
 
 
