@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-# Servers that tests of any folder may ask for: `hbase`, `cluster`, `table_name`.
-pytest_plugins = ["tests.hbase.fixtures"]
+# Servers that tests of any folder may ask for: `hbase`, `cluster`, `table_name`, `mariadb`.
+pytest_plugins = ["tests.hbase.fixtures", "tests.mariadb"]
 
 # Columns of MLflow's tables that hold where files are: a copied store must name its own copies.
 LOCATIONS = (

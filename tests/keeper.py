@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 
 class Keeper:
@@ -25,15 +26,27 @@ class Keeper:
             process_group=0,
         )
 
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def start(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
+        """Start a server that writes what it says to a file."""
+        with log.open("wb") as out:
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, process_group=self.group
+            )
+        self._children.append(child)
+        return child
+
     @property
     def group(self) -> int:
         """What `Popen(process_group=...)` takes to put a server into the group."""
         return self._leader.pid
 
     def close(self) -> None:
-        """Kill whatever of the group is still there."""
+        """Kill whatever of the group is still there, and wait until it is gone."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.group, signal.SIGKILL)
-        self._leader.wait()
+        for child in (*self._children, self._leader):
+            child.wait()
         assert self._leader.stdin
         self._leader.stdin.close()
