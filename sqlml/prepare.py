@@ -74,7 +74,7 @@ def prepare(connection: Connection, options: Options, job: jobs.Job, *, with_ref
         check_keys(connection, relation, keys, count(connection, relation))
     with tempfile.TemporaryDirectory(prefix="sqlml-") as folder:
         artifact = registry.download(model, Path(folder) / "artifact")
-        job.log("download", f"{len(artifact.files)} files, {artifact.size:,} bytes, sha256 {artifact.sha256[:12]}")
+        job.log("download", artifact.summary)
         run = registry.run_facts(model, artifact.run_id)
         if run is not None and run.problem:
             job.log("download", f"the run is not known: {run.problem}")

@@ -59,6 +59,7 @@ def version_row(options: Options, prepared: Prepared, number: int) -> Version:
         duckdb_version=duckdb.__version__,
         deployed_by=jobs.user(),
         deployed_at=records.now(),
+        artifact_store=None if artifact.store is None else artifact.store.to_json(),
     )
 
 

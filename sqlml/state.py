@@ -14,6 +14,7 @@ from sqlml.catalog.migrations import applied
 from sqlml.catalog.records import Deployment, Version
 from sqlml.errors import BindingError
 from sqlml.predictions import check_source
+from sqlml.registry import StoreManifest
 from sqlml.relation import Relation, find
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Status:
-    """One deployment. `problems` are sentences; a deployment without any is as it was recorded."""
+    """One deployment. `problems` are sentences; a deployment without any is as it was recorded.
+
+    `artifact_store` is what the store of the active version's files had recorded of them, where it keeps such a record.
+    """
 
     name: str
     active_version: int | None
@@ -37,6 +41,8 @@ class Status:
     parity: str | None
     versions: tuple[str, ...]
     problems: tuple[str, ...]
+    artifact_uri: str | None = None
+    artifact_store: StoreManifest | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         return asdict(self)
@@ -85,6 +91,7 @@ def _status(connection: Connection, deployment: Deployment) -> Status:
     all_versions = records.versions(connection, deployment.name)
     active = next((v for v in all_versions if v.version == deployment.active_version), None)
     predictions, failed, scored_at = _stored(connection, active)
+    stored = None if active is None else active.artifact_store
     return Status(
         name=deployment.name,
         active_version=deployment.active_version,
@@ -99,6 +106,8 @@ def _status(connection: Connection, deployment: Deployment) -> Status:
         parity=_parity(connection, active),
         versions=tuple(f"v{v.version} {v.state}" for v in all_versions),
         problems=tuple(problems(connection, deployment, active, all_versions)),
+        artifact_uri=None if active is None else active.artifact_uri,
+        artifact_store=None if stored is None else StoreManifest.from_json(stored),
     )
 
 

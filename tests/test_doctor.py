@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from sqlml import config, doctor
-from sqlml.catalog.migrations import migrate
+from sqlml.catalog.migrations import MIGRATIONS, migrate
 from sqlml.doctor import LIBRARIES, Finding
 
 
@@ -93,7 +93,7 @@ def test_a_database_says_its_storage_and_its_catalog(tmp_path: Path) -> None:
     found = of_database(tmp_path, path)
 
     assert found["database"].state == "ok"
-    assert found["database: catalog"].found == "format 1, up to date"
+    assert found["database: catalog"].found == f"format {len(MIGRATIONS)}, up to date"
 
 
 def test_a_newer_catalog_is_missing_its_sqlml(tmp_path: Path) -> None:

@@ -157,7 +157,16 @@ FIRST_CATALOG = (
         FROM query('FROM "' || replace(deployment, '"', '""') || '".predict_table(''' || replace(source, '''', '''''') || ''')')""",
 )
 
-MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (("first catalog", first_catalog),)
+
+def artifact_stores(connection: Connection) -> None:
+    connection.execute("ALTER TABLE sqlml.versions ADD COLUMN artifact_store VARCHAR")
+
+
+MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
+    ("first catalog", first_catalog),
+    # JSON: where an artifact store keeps each file, under which id, with its sha256; NULL where the store does not say.
+    ("what the artifact store recorded, per version", artifact_stores),
+)
 
 
 def schema_exists(connection: Connection, name: str = SCHEMA) -> bool:

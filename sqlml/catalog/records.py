@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,10 @@ from sqlml.signature import Signature
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
+
+
+SINCE = "since"
+"""Of a field: the number of the migration that added its column."""
 
 
 def now() -> datetime:
@@ -70,6 +74,8 @@ class Version:
     duckdb_version: str
     deployed_by: str
     deployed_at: datetime
+    # A file that no deploy has brought up to date is read as it is: its table has no such column yet.
+    artifact_store: str | None = field(default=None, metadata={SINCE: 2})
 
     @property
     def contract(self) -> Signature:
@@ -79,9 +85,16 @@ class Version:
 Row = TypeVar("Row", Deployment, Version)
 
 
-def _read(connection: Connection, kind: type[Row], table: str, values: Sequence[Any], *, deployment: bool) -> list[Row]:
+def _columns(kind: type[Deployment | Version], migration: int) -> list[str]:
+    """The fields that the table has in a catalog that was brought to this migration."""
+    return [known.name for known in dataclasses.fields(kind) if known.metadata.get(SINCE, 1) <= migration]
+
+
+def _read(
+    connection: Connection, kind: type[Row], table: str, values: Sequence[Any], *, migration: int, deployment: bool
+) -> list[Row]:
     """Rows as dataclasses; of one deployment (the only value) or of all."""  # Any: DuckDB parameters
-    names = [field.name for field in dataclasses.fields(kind)]
+    names = _columns(kind, migration)
     rows = connection.execute(
         sql.select_rows(("sqlml", table), names, "deployment" if deployment else None), list(values)
     )
@@ -93,9 +106,11 @@ def _read(connection: Connection, kind: type[Row], table: str, values: Sequence[
 
 
 def deployments(connection: Connection) -> list[Deployment]:
-    if applied(connection) == 0:
+    migration = applied(connection)
+    if migration == 0:
         return []
-    return sorted(_read(connection, Deployment, "deployments", [], deployment=False), key=lambda d: d.name)
+    found = _read(connection, Deployment, "deployments", [], migration=migration, deployment=False)
+    return sorted(found, key=lambda d: d.name)
 
 
 def find_deployment(connection: Connection, name: str) -> Deployment | None:
@@ -118,9 +133,11 @@ def deployment(connection: Connection, name: str) -> Deployment:
 
 def versions(connection: Connection, name: str) -> list[Version]:
     """All versions of a deployment, in order, also after it was undeployed."""
-    if applied(connection) == 0:
+    migration = applied(connection)
+    if migration == 0:
         return []
-    return sorted(_read(connection, Version, "versions", [name], deployment=True), key=lambda v: v.version)
+    found = _read(connection, Version, "versions", [name], migration=migration, deployment=True)
+    return sorted(found, key=lambda v: v.version)
 
 
 def version(connection: Connection, of: Deployment, number: int) -> Version:
@@ -158,7 +175,8 @@ def insert(connection: Connection, table: str, row: dict[str, Any]) -> None:  # 
 
 
 def insert_row(connection: Connection, table: str, row: Deployment | Version) -> None:
-    insert(connection, table, {field.name: getattr(row, field.name) for field in dataclasses.fields(row)})
+    """A row of a catalog that need not be up to date: `plan` only looks, so it must not change the tables first."""
+    insert(connection, table, {name: getattr(row, name) for name in _columns(type(row), applied(connection))})
 
 
 def begin_change(connection: Connection, name: str) -> None:

@@ -125,6 +125,7 @@ def statuses(found: Sequence[Status]) -> None:
         facts(
             [
                 ("deployment", f"{one.name} {active}"),
+                ("files", None if one.artifact_store is None else one.artifact_store.where),
                 ("engine", one.engine),
                 ("source", f"{one.source}, key {', '.join(one.key_columns)}" if one.source else "functions only"),
                 ("live", "yes" if one.live else None),

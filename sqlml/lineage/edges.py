@@ -1,6 +1,7 @@
 """The lineage of one deployment version as rows of sqlml.lineage.
 
     dataset -> run -> model version -> model (sha256 of the ONNX bytes) -> version -> prediction | function
+    stored file -> model version
     column -> column ... -> feature -> version          column -> key
 
 A column is `table.column`, or with schema and database where they are not main and the file's own. Where a step is
@@ -17,6 +18,7 @@ from sqlml.catalog.records import Version
 from sqlml.engines.surface import output_columns
 from sqlml.lineage.columns import Edge, label, path_of, trace
 from sqlml.lineage.references import fold
+from sqlml.registry import StoreManifest
 from sqlml.relation import Relation
 
 if TYPE_CHECKING:
@@ -61,6 +63,12 @@ def _model_edges(version: Version, run: Mapping[str, Any]) -> list[Edge]:
         ),
         Edge("model", version.model_sha256, "version", version_name(version), f"engine {version.engine}"),
     ]
+    if version.artifact_store is not None:
+        stored = StoreManifest.from_json(version.artifact_store)
+        found = [
+            Edge("stored file", stored.name_of(f.path), "model version", model, f"object {f.object}, sha256 {f.sha256}")
+            for f in stored.files
+        ] + found
     run_id = version.run_id or run.get("run_id")
     if run_id is None:
         return found

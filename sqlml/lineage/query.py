@@ -20,6 +20,7 @@ from sqlml.lineage.columns import Edge, label
 from sqlml.lineage.edges import dataset_name
 from sqlml.lineage.present import edges_of
 from sqlml.lineage.references import fold
+from sqlml.registry import StoreManifest
 from sqlml.relation import find, split_name
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class Feature:
 
 @dataclass(frozen=True)
 class Origin:
-    """The model of one deployment version: which bytes, from which run, trained on what."""
+    """The model of one deployment version: which bytes, from which run, trained on what.
+
+    `artifact_store` is what the store of its files had recorded of them, where it keeps such a record.
+    """
 
     deployment: str
     version: int
@@ -65,6 +69,7 @@ class Origin:
     model_sha256: str
     artifact_sha256: str
     artifact_uri: str | None
+    artifact_store: StoreManifest | None
     run_id: str | None
     experiment: str | None
     datasets: tuple[dict[str, str | None], ...]
@@ -179,6 +184,7 @@ def _origin(version: Version) -> Origin:
         model_sha256=version.model_sha256,
         artifact_sha256=version.artifact_sha256,
         artifact_uri=version.artifact_uri,
+        artifact_store=None if version.artifact_store is None else StoreManifest.from_json(version.artifact_store),
         run_id=version.run_id or run.get("run_id"),
         experiment=run.get("experiment"),
         datasets=tuple(

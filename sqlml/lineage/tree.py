@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlml.lineage.columns import label
 from sqlml.lineage.query import Column, ColumnLineage, DeploymentLineage, Feature, KeyLineage, Origin, Use
+from sqlml.registry import StoreManifest
 from sqlml.relation import split_name
 
 SHORT = 12
@@ -58,8 +59,14 @@ def _model(origin: Origin) -> tuple[Node, ...]:
     )
     where = f" in experiment {origin.experiment}" if origin.experiment else ""
     run = Node(f"run: {origin.run_id}{where}" if origin.run_id else "run: not known", datasets)
-    model = Node(f"model version: {origin.resolved}, files sha256 {origin.artifact_sha256[:SHORT]}", (run,))
+    stored = () if origin.artifact_store is None else (_stored(origin.artifact_store),)
+    model = Node(f"model version: {origin.resolved}, files sha256 {origin.artifact_sha256[:SHORT]}", (run, *stored))
     return (Node(f"model: ONNX sha256 {origin.model_sha256[:SHORT]}", (model,)),)
+
+
+def _stored(manifest: StoreManifest) -> Node:
+    files = tuple(Node(f"{f.path}: object {f.object}, sha256 {f.sha256[:SHORT]}") for f in manifest.files)
+    return Node(f"files: {manifest.where}, in {manifest.path}", files)
 
 
 def _feature(feature: Feature) -> Node:

@@ -1,14 +1,18 @@
 """A reference becomes a model version, its files and its history, from an MLflow registry or a path."""
 
-from sqlml.registry.artifacts import Artifact, ArtifactFile, download
+from sqlml.registry.artifacts import Artifact, download
+from sqlml.registry.files import ArtifactFile
 from sqlml.registry.references import ModelVersion, all_versions, resolve
 from sqlml.registry.runs import RunFacts, TrainingDataset, run_facts, tag
+from sqlml.registry.store_manifest import StoredFile, StoreManifest
 
 __all__ = [
     "Artifact",
     "ArtifactFile",
     "ModelVersion",
     "RunFacts",
+    "StoreManifest",
+    "StoredFile",
     "TrainingDataset",
     "all_versions",
     "download",

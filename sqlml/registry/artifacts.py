@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlml.errors import ArtifactError
 from sqlml.registry import mlmodel
+from sqlml.registry.fetching import fetch
+from sqlml.registry.files import ArtifactFile, digest, hashed
 from sqlml.registry.references import ModelVersion
-from sqlml.registry.store import local_path, opened, shown
-
-if TYPE_CHECKING:
-    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from sqlml.registry.store import local_path
+from sqlml.registry.store_manifest import StoreManifest
 
 # Written to the model version when it is deployed; a later download must have the same digest.
 DIGEST_TAG = "sqlml.artifact_sha256"
@@ -26,28 +25,28 @@ WRITTEN_ON_LOADING = "registered_model_meta"
 
 
 @dataclass(frozen=True)
-class ArtifactFile:
-    path: str
-    """Relative to the model's directory, with slashes."""
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class Artifact:
     """The files as they are in `directory` now. `sha256` is over every file's path, size and hash, in order.
 
-    `mlmodel` is the parsed MLmodel file; it is empty for a bare .onnx file, which is its own flavor.
+    `mlmodel` is the parsed MLmodel file; it is empty for a bare .onnx file, which is its own flavor. `store` is what the
+    artifact store had recorded about these very files; None where the store keeps no such record.
     """
 
     directory: Path
     files: tuple[ArtifactFile, ...]
     sha256: str
     mlmodel: Mapping[str, Any]  # Any: YAML
+    store: StoreManifest | None = None
 
     @property
     def size(self) -> int:
         return sum(file.size for file in self.files)
+
+    @property
+    def summary(self) -> str:
+        """For people: how much it is, and who vouches for it."""
+        recorded = "" if self.store is None else f", each as {self.store.where} recorded it"
+        return f"{len(self.files)} files, {self.size:,} bytes, sha256 {self.sha256[:12]}{recorded}"
 
     @property
     def flavors(self) -> Mapping[str, Mapping[str, Any]]:
@@ -69,25 +68,31 @@ class Artifact:
 def download(model_version: ModelVersion, directory: Path, log: Callable[[str], object] | None = None) -> Artifact:
     """Bring the files into `directory` (made if needed, must be empty), and hash every one.
 
+    Where the artifact store keeps a manifest of its files, each must be what that says, and all must be there.
+
     Raises:
-        ArtifactError: files are missing, cut short, changed since they were deployed, or lead out of the artifact.
+        ArtifactError: files are missing, cut short, changed since they were deployed, not what their store recorded, or
+            lead out of the artifact.
         RegistryError: the artifact store could not be read.
     """
     directory.mkdir(parents=True, exist_ok=True)
     source = local_path(model_version.location)
+    store: StoreManifest | None = None
     try:
         if source is None:
-            _fetch(model_version, directory)
+            found, store = fetch(model_version, directory)
         elif source.suffix == ".onnx" and source.is_file():
             _copy_onnx(source, directory)
+            found = hashed(directory)
         else:
             _copy(model_version, source, directory)
-        files = _hashed(directory)
+            found = hashed(directory)
     except OSError as error:
         raise ArtifactError(
             f"The files of {model_version.description} could not be brought to {directory}: {error.strerror or error}.",
             hint="Check the disk space and the permissions.",
         ) from error
+    files = tuple(file for file in found if file.path != WRITTEN_ON_LOADING)
     document: Mapping[str, Any] = {}
     if source is None or source.is_dir():
         document = mlmodel.read(directory)
@@ -98,7 +103,7 @@ def download(model_version: ModelVersion, directory: Path, log: Callable[[str], 
                 hint="Log and register the model again.",
                 missing=missing,
             )
-    artifact = Artifact(directory, files, _digest(files), document)
+    artifact = Artifact(directory, files, digest(files), document, store)
     recorded = model_version.tags.get(DIGEST_TAG)
     if recorded and recorded != artifact.sha256:
         raise ArtifactError(
@@ -109,51 +114,8 @@ def download(model_version: ModelVersion, directory: Path, log: Callable[[str], 
             found=artifact.sha256,
         )
     if log is not None:
-        log(f"{len(files)} files, {artifact.size:,} bytes, sha256 {artifact.sha256[:12]}")
+        log(artifact.summary)
     return artifact
-
-
-def _fetch(model_version: ModelVersion, directory: Path) -> None:
-    from_store = f"of {model_version.description} at {shown(model_version.location)}"
-    with opened(model_version.tracking_uri, model_version.registry_uri, bounded=False) as store:
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        try:
-            repository = get_artifact_repository(
-                model_version.location, tracking_uri=store.tracking_uri, registry_uri=store.registry_uri
-            )
-            expected = _listed(repository)
-            if expected:
-                repository.download_artifacts("", dst_path=str(directory))  # type: ignore[no-untyped-call]  # MLflow's
-        except Exception as error:
-            # Every artifact store has exceptions of its own; what they have in common is that the files did not come.
-            raise ArtifactError(
-                f"The artifact {from_store} could not be read: {str(error).strip().splitlines()[0].rstrip('.')}.",
-                hint="Check that the artifact store runs and that you may read it.",
-            ) from error
-    if not expected:
-        raise ArtifactError(f"There are no files {from_store}.", hint="Log and register the model again.")
-    for path, size in expected.items():
-        found = directory / path
-        if not found.is_file():
-            raise ArtifactError(f"The artifact {from_store} is not whole: {path} is missing.", hint="Try again.")
-        if size is not None and found.stat().st_size != size:
-            raise ArtifactError(
-                f"The artifact {from_store} is not whole: {path} has {found.stat().st_size} bytes, and the store says"
-                f" {size}.",
-                hint="Try again; if it stays so, log and register the model again.",
-            )
-
-
-def _listed(repository: ArtifactRepository, path: str | None = None) -> dict[str, int | None]:
-    """All files below `path` with their sizes, where the store says them."""
-    found: dict[str, int | None] = {}
-    for entry in repository.list_artifacts(path):
-        if entry.is_dir:
-            found |= _listed(repository, entry.path)
-        else:
-            found[entry.path] = entry.file_size
-    return found
 
 
 def _copy(model_version: ModelVersion, source: Path, directory: Path) -> None:
@@ -211,26 +173,3 @@ def _copy_onnx(source: Path, directory: Path) -> None:
             raise ArtifactError(f"{source} keeps data in {location!r}, which is missing.", hint="Bring that file too.")
         (directory / location).parent.mkdir(parents=True, exist_ok=True)
         _copy_file(path, directory / location)
-
-
-def _hashed(directory: Path) -> tuple[ArtifactFile, ...]:
-    found = []
-    for folder, folders, names in os.walk(directory):
-        for name in (*folders, *names):
-            if (Path(folder) / name).is_symlink():
-                raise ArtifactError(f"{name} in the artifact is a symbolic link.", hint="Log the model without links.")
-        for name in names:
-            path = Path(folder) / name
-            if path.relative_to(directory).as_posix() == WRITTEN_ON_LOADING:
-                continue
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found.append(ArtifactFile(path.relative_to(directory).as_posix(), path.stat().st_size, digest))
-    return tuple(sorted(found, key=lambda file: file.path))
-
-
-def _digest(files: tuple[ArtifactFile, ...]) -> str:
-    total = hashlib.sha256()
-    for file in files:
-        total.update(f"{file.path}\0{file.size}\0{file.sha256}\n".encode())
-    return total.hexdigest()

@@ -53,7 +53,7 @@ def opened(tracking_uri: str | None, registry_uri: str | None, *, bounded: bool 
     for uri in (tracking_uri, registry_uri):
         if uri is not None:
             _refuse_absent(uri)
-    with _quiet(), _environment(BOUNDS if bounded else {}):
+    with _quiet(), environment(BOUNDS if bounded else {}):
         import mlflow
 
         tracking = tracking_uri or mlflow.get_tracking_uri()
@@ -110,12 +110,23 @@ def shown(text: str) -> str:
 
     >>> shown("http://me:secret@host:5000/x failed")
     'http://...@host:5000/x failed'
+    >>> shown("hbase://models@host:9090/churn")  # the name of a table
+    'hbase://models@host:9090/churn'
     """
-    return re.sub(r"://[^/\s]+@", "://...@", text)
+    return _USER.sub(_without_user, text)
+
+
+# A password may hold an unescaped slash (SQLAlchemy reads it so); digits before the slash are a port.
+_USER = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)?://(?P<user>[^/\s]+|[^/\s:@\[]*:(?!\d{1,5}/)[^\s@]*)@")
+
+
+def _without_user(match: re.Match[str]) -> str:
+    is_table = (match["scheme"] or "").lower() == "hbase" and re.fullmatch(r"[A-Za-z0-9_.-]+", match["user"])
+    return match[0] if is_table else f"{match['scheme'] or ''}://...@"
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: dict[str, str]) -> Iterator[None]:
     """The variables set unless the caller has set them, for the length of the block."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)

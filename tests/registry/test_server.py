@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import http.server
-import os
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,44 +13,17 @@ import pytest
 
 from sqlml import registry
 from sqlml.errors import ModelNotFound, RegistryError
+from sqlml.registry.asking import manifest_content
+from tests.registry.conftest import located
+from tests.registry.serving import mlflow_server
 
 
 @pytest.fixture(scope="module")
-def server(registered: Any, tmp_path_factory: pytest.TempPathFactory, module_port: int) -> Iterator[str]:
-    """`mlflow server` on loopback that serves the artifacts too, so that nothing local is read."""
+def server(registered: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     store = registered.copied(tmp_path_factory.mktemp("server") / "registry")
-    for table, column in (("logged_models", "artifact_location"), ("model_versions", "storage_location")):
-        store.execute(
-            f"UPDATE {table} SET {column} = replace(replace({column}, 'file://', ''), ?, 'mlflow-artifacts:')",
-            str(store.artifacts),
-        )
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri),
-        *("--artifacts-destination", str(store.artifacts), "--host", "127.0.0.1", "--port", str(module_port)),
-        *("--workers", "1"),
-    ]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with subprocess.Popen(
-        command, env=environment, cwd=store.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        if not any("Application startup complete" in line for line in process.stderr):
-            raise RuntimeError("mlflow server ended before it was ready")
-        drain = threading.Thread(target=process.stderr.read, daemon=True)
-        drain.start()
-        yield f"http://127.0.0.1:{module_port}"
-        process.terminate()
-        process.wait(timeout=30)
-        drain.join(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def module_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    located(store, "mlflow-artifacts:")
+    with mlflow_server(store.uri, str(store.artifacts), store.folder) as uri:
+        yield uri
 
 
 def test_everything_works_over_http(server: str, registered: Any, tmp_path: Path) -> None:
@@ -73,6 +44,21 @@ def test_everything_works_over_http(server: str, registered: Any, tmp_path: Path
     assert [found.number for found in registry.all_versions(tracking_uri=server)] == [1, 2]
     with pytest.raises(ModelNotFound, match="Did you mean 'Production'"):
         registry.resolve("churn:production", tracking_uri=server)
+
+
+def test_a_store_without_manifests_is_asked_without_delay(server: str, tmp_path: Path) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    version = registry.resolve("churn:Production", tracking_uri=server)
+    artifact = registry.download(version, tmp_path / "served")
+    repository = get_artifact_repository(version.location, tracking_uri=server)
+    started = time.monotonic()
+    content = manifest_content(repository)
+    seconds = time.monotonic() - started
+
+    assert (artifact.store, content) == (None, None)
+    assert "recorded" not in artifact.summary
+    assert seconds < 0.5
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
