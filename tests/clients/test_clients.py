@@ -95,7 +95,9 @@ def jdbc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The driver, from Maven; its absence is a skip on a person's machine and a failure in CI."""
     missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
     if missing and os.environ.get("CI") != "true":
-        pytest.skip(f"{' and '.join(missing)} not installed: the JDBC client is not tested here")
+        pytest.skip(
+            f"{' and '.join(missing)} not installed (`.ci/packages` does it on Debian): the JDBC client is not tested here"
+        )
     folder = tmp_path_factory.mktemp("jars")
     fetched = subprocess.run(
         ["mvn", "-B", "-q", "-f", HERE / "pom.xml", "dependency:copy-dependencies", f"-DoutputDirectory={folder}"],
