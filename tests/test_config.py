@@ -152,3 +152,29 @@ def test_the_template_is_valid_and_never_overwrites(tmp_path: Path) -> None:
         uncommented = uncommented.replace(f"# {line} =", f"{line} =")
     path.write_text(uncommented, encoding="utf-8")
     assert load(tmp_path).deployment("churn").key == ("customer_id",)
+
+
+def test_the_section_of_hbase_is_under_its_variables_and_says_where_values_came_from(tmp_path: Path) -> None:
+    file = written(tmp_path, '[hbase]\nallow = ["h:9090"]\ntimeout = 5\ntls_ca = "ca.pem"')
+
+    settings = load(tmp_path, SQLML_HBASE_TIMEOUT="2", SQLML_HBASE_TLS="on", SQLML_HBASE_IDLE="")
+
+    assert dict(settings.hbase) == {"allow": ("h:9090",), "timeout": 2, "tls": True, "tls_ca": str(tmp_path / "ca.pem")}
+    assert settings.origins["hbase.timeout"] == "SQLML_HBASE_TIMEOUT"
+    assert settings.origins["hbase.allow"] == str(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hbase = 3", "hbase in .* is not a table"),
+        ("[hbase]\nalow = []", "unknown setting 'alow'. Did you mean 'allow'"),
+        ('[hbase]\nsasl_password = "s3cret"', "holds sasl_password"),
+    ],
+)
+def test_a_mistake_in_the_section_of_hbase_is_named(tmp_path: Path, text: str, message: str) -> None:
+    written(tmp_path, text)
+
+    with pytest.raises(UsageError, match=message) as refused:
+        load(tmp_path)
+    assert "s3cret" not in str(refused.value)
