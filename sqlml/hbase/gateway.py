@@ -8,42 +8,34 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import re
 import ssl
-import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from sqlml.errors import StoreConflict, StoreError, UsageError, choices
+from sqlml.errors import StoreError
+from sqlml.hbase import tables
+from sqlml.hbase.connections import Connections
 from sqlml.hbase.location import Location
 from sqlml.hbase.messages import Garbage, names_codec, understood
+from sqlml.hbase.opening import open_channel, tls_context
 from sqlml.hbase.retrying import Tries, logger
 from sqlml.hbase.settings import Resolver, Settings, check_allowed, pinned
-from sqlml.hbase.transport import Channel, Deadline, open_channel, thrift, tls_context
+from sqlml.hbase.tables import FamilyFacts
+from sqlml.hbase.transport import Channel, Deadline, thrift
 
 T = TypeVar("T")
 
-CODECS = ("NONE", "GZ", "SNAPPY", "LZO", "LZ4", "ZSTD")
 # A gateway with frames drops the connection at one of 2 MiB (measured: 2 MiB - 2 KiB passes).
 FRAME_LIMIT = (2 << 20) - (64 << 10)
+DELETES = 256
 
 
 class Cell(NamedTuple):
     value: bytes
     timestamp: int
     """In milliseconds, by the clock of the region server that took the write."""
-
-
-class FamilyFacts(NamedTuple):
-    """A column family as it was made."""
-
-    versions: int
-    compression: str
-    bloom: str
-    block_cache: bool
 
 
 class Gateway:
@@ -69,7 +61,7 @@ class Gateway:
         self._addresses = pinned(location, resolve=resolve)
         self._table = location.table.encode()
         self._pause = pause
-        self._connections = _Connections()
+        self._connections = Connections()
         self._answered = False
 
     def __repr__(self) -> str:
@@ -132,15 +124,21 @@ class Gateway:
             self._repeated(doing, functools.partial(self._write, part, column))
 
     def switch(self, row: bytes, column: bytes, expected: bytes | None, value: bytes, *, doing: str) -> bool | None:
-        """Write `value` where the cell holds `expected` (None: where there is none), atomically; sent once at most.
+        """Write `value`, which nobody else writes, where the cell holds `expected` (None: where there is none).
 
-        None means that the connection broke and nobody knows whether it was written: read the cell. Do so after False
-        too: the gateway itself tries again when a region server dies, and then meets what its own first try wrote.
+        It is sent once at most. None means that the connection broke and nobody knows whether it was written.
         """
-        mutation = thrift().Mutation(column=column, value=value)
-        return self._once(
-            doing, lambda client: bool(client.checkAndPut(self._table, row, column, expected, mutation, {}))
-        )
+
+        def send(client: Any) -> bool:
+            mutation = thrift().Mutation(column=column, value=value)
+            return bool(client.checkAndPut(self._table, row, column, expected, mutation, {}))
+
+        done = self._once(doing, send)
+        if done is False:
+            # The gateway itself tries again when a region server dies, and may meet what its own first try wrote.
+            cell = self.get(row, column, doing=doing)
+            return cell is not None and cell.value == value
+        return done
 
     def delete(self, row: bytes, column: bytes, *, doing: str, until: int | None = None) -> None:
         """Remove the cells that are not newer than `until` (milliseconds). A row must never be written again after it:
@@ -150,21 +148,16 @@ class Gateway:
         else:
             self._repeated(doing, lambda client: client.deleteAllTs(self._table, row, column, until, {}))
 
+    def delete_many(self, rows: Sequence[bytes], column: bytes, *, doing: str) -> None:
+        """Remove the cells of many rows, a round trip for every few hundred of them; as for `delete`."""
+        mutation, batch = thrift().Mutation, thrift().BatchMutation
+        for first in range(0, len(rows), DELETES):
+            part = [batch(row, [mutation(isDelete=True, column=column)]) for row in rows[first : first + DELETES]]
+            self._repeated(doing, lambda client, part=part: client.mutateRows(self._table, part, {}))
+
     def families(self, *, doing: str) -> dict[bytes, FamilyFacts]:
         """The table's column families, names without the colon."""
-
-        def read(client: Any) -> dict[bytes, FamilyFacts]:
-            return {
-                name.rstrip(b":"): FamilyFacts(
-                    family.maxVersions,
-                    _text(family.compression).upper(),
-                    _text(family.bloomFilterType).upper(),
-                    bool(family.blockCacheEnabled),
-                )
-                for name, family in client.getColumnDescriptors(self._table).items()
-            }
-
-        return self._repeated(doing, read)
+        return self._repeated(doing, functools.partial(tables.families, self._table))
 
     def table_exists(self, *, doing: str = "looking for the table") -> bool:
         try:
@@ -182,34 +175,9 @@ class Gateway:
             StoreError: the servers lack the codec, or refuse for another reason.
             UsageError: there is no such codec.
         """
-        codec = compression.upper()
-        if codec not in CODECS:
-            raise UsageError(f"{compression!r} is not a compression.", hint=choices(CODECS, wrong=codec))
-        families = [
-            # Through Thrift the defaults are no bloom filter and no block cache. Chunks are read once, and would
-            # push the manifests out of the cache.
-            thrift().ColumnDescriptor(
-                name=name, maxVersions=1, compression=codec, bloomFilterType="ROW", blockCacheEnabled=cached
-            )
-            for name, cached in ((b"m:", True), (b"d:", False))
-        ]
-        tries = 0
-
-        def create(client: Any) -> None:
-            nonlocal tries
-            tries += 1
-            try:
-                client.createTable(self._table, families)
-            except thrift().AlreadyExists as error:
-                if tries > 1:
-                    return  # an earlier try, whose answer got lost
-                raise StoreConflict(
-                    f"The table {self.location.table} exists already in HBase at {self.location.place}.",
-                    hint=f"Use it as it is: {self.location.uri}",
-                ) from error
-
+        codec = tables.known_codec(compression)
         try:
-            self._repeated(doing, create)
+            self._repeated(doing, tables.Creation(self.location, codec))
         except StoreError as error:
             if error.__cause__ is not None and names_codec(error.__cause__, codec):
                 raise StoreError(
@@ -306,44 +274,6 @@ class Gateway:
             yield part
 
 
-class _Connections:
-    """The connections of this process, one a thread."""
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def mine(self) -> Channel | None:
-        if self._process != os.getpid():
-            # A fork: the parent goes on with these, so they are dropped, without a word to the other end. The lock
-            # may be held for ever by a thread that is not here.
-            self._reset()
-        return getattr(self._local, "channel", None)
-
-    def keep(self, channel: Channel) -> None:
-        with self._lock:
-            self._all.add(channel)
-        self._local.channel = channel
-
-    def close(self) -> None:
-        channel = self.mine()
-        if channel is not None:
-            self._local.channel = None
-            channel.close()
-
-    def close_all(self) -> None:
-        self.close()
-        with self._lock:
-            channels = list(self._all)
-        for channel in channels:
-            channel.close()
-
-    def _reset(self) -> None:
-        self._local = threading.local()
-        self._lock = threading.Lock()
-        self._all: weakref.WeakSet[Channel] = weakref.WeakSet()  # a thread that ends takes its connection with it
-        self._process = os.getpid()
-
-
 def _cells(results: Any, column: bytes) -> Iterator[tuple[bytes, Cell]]:
     """Rows and cells out of HBase's results, each checked to be what it should be."""
     for result in results:
@@ -361,7 +291,3 @@ def _cells(results: Any, column: bytes) -> Iterator[tuple[bytes, Cell]]:
 
 def _raw(message: bytes | str) -> bytes:
     return message.encode() if isinstance(message, str) else message
-
-
-def _text(value: bytes | str | None) -> str:
-    return value.decode("ascii", "replace") if isinstance(value, bytes) else value or ""

@@ -19,6 +19,10 @@ class HungUp(ConnectionError):
     """The other end closed the connection in the middle of an answer."""
 
 
+class Unanswered(TimeoutError):
+    """TLS or SASL, named by its argument, was begun and nothing came."""
+
+
 class SaslRefused(Exception):
     """The gateway and we did not agree who we are; its text completes "HBase at HOST:PORT ..."."""
 
@@ -35,6 +39,11 @@ class Failure:
     hint: str | None = None
     missing_table: bool = False
 
+
+# For whoever gets no answer at all.
+AS_THE_GATEWAY = (
+    "SQLML_HBASE_TRANSPORT, SQLML_HBASE_PROTOCOL, SQLML_HBASE_TLS and SQLML_HBASE_SASL must be as the gateway has them."
+)
 
 # Conditions that pass: a region moves, a server dies and another takes over, the gateway waited long enough.
 TRANSIENT = frozenset(
@@ -180,6 +189,10 @@ def _timeout(error: BaseException, timeout_s: float) -> Failure:
     return Failure(f"did not answer within {timeout_s:g} s", "always")
 
 
+def _unanswered(error: BaseException, timeout_s: float) -> Failure:
+    return Failure(f"did not answer when {error} was begun", "always", f"It may have no {error} there.")
+
+
 def _refused(error: BaseException, timeout_s: float) -> Failure:
     return Failure(
         "refused the connection", "always", "Is the Thrift gateway running there, and its port the right one?"
@@ -192,11 +205,7 @@ def _broken(error: Any, timeout_s: float) -> Failure:
 
 
 def _hung_up(error: BaseException, timeout_s: float) -> Failure:
-    return Failure(
-        "closed the connection",
-        "always",
-        "Where it always does: SQLML_HBASE_TRANSPORT, SQLML_HBASE_PROTOCOL or SQLML_HBASE_TLS may not be the gateway's.",
-    )
+    return Failure("closed the connection", "always")
 
 
 def _garbage(error: BaseException, timeout_s: float) -> Failure:
@@ -204,7 +213,7 @@ def _garbage(error: BaseException, timeout_s: float) -> Failure:
     return Failure(
         f"gave no usable answer: {said}",
         "few",
-        "SQLML_HBASE_TRANSPORT, SQLML_HBASE_PROTOCOL and SQLML_HBASE_TLS must be as the gateway has them.",
+        AS_THE_GATEWAY,
     )
 
 
@@ -214,6 +223,7 @@ _KINDS: tuple[tuple[type[BaseException], Any], ...] = (
     (SaslRefused, _sasl),
     (ssl.SSLCertVerificationError, _certificate),
     (ssl.SSLError, _tls),
+    (Unanswered, _unanswered),
     (TimeoutError, _timeout),
     (ConnectionRefusedError, _refused),
     (HungUp, _hung_up),

@@ -6,10 +6,11 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from sqlml.errors import SqlmlError, StoreError, StoreTimeout
 from sqlml.hbase.location import Location
-from sqlml.hbase.messages import Failure, understood
+from sqlml.hbase.messages import AS_THE_GATEWAY, Failure, Unanswered, understood
 from sqlml.hbase.settings import Settings
 from sqlml.hbase.transport import Deadline
 
@@ -42,11 +43,15 @@ class Tries:
             raise error
         self.count += 1
         failure = understood(error, self._settings.timeout_s)
+        if not known and failure.hint is None:
+            failure = replace(failure, hint=AS_THE_GATEWAY)
         passed = time.monotonic() - self._began
         if failure.retry == "never" or (failure.retry == "few" and self.count >= FEW):
             raise self.error(failure, StoreError) from error
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self.count - 1)) * random.uniform(0.5, 1.0)
-        if not known and not isinstance(error, TimeoutError) and passed + pause > self._settings.first_contact_s:
+        # A gateway may wait for HBase before it answers, but nothing else makes one slow.
+        patient = known or (isinstance(error, TimeoutError) and not isinstance(error, Unanswered))
+        if not patient and passed + pause > self._settings.first_contact_s:
             raise self.error(failure, StoreError) from error
         if pause >= self.deadline.left():
             raise self.error(failure, StoreTimeout) from error

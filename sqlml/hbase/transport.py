@@ -19,22 +19,16 @@ import time
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
-from thriftpy2.protocol import TBinaryProtocol, TCompactProtocol
 from thriftpy2.thrift import TApplicationException, TClient, TMessageType
-from thriftpy2.transport import TBufferedTransport, TFramedTransport
 
-from sqlml.errors import UsageError
-from sqlml.hbase.location import Location
 from sqlml.hbase.messages import Garbage, HungUp
-from sqlml.hbase.settings import Address, Settings, Tls
 
 # No answer has a part this large: a cell is at most 10 MiB. What announces more is no answer to us, and is not
 # given memory.
 MAX_PART = 64 << 20
 READ_SIZE = 256 << 10
-CONNECT_S = 10.0
 
 
 @cache
@@ -62,14 +56,6 @@ class Deadline:
         if left <= 0:
             raise TimeoutError("the time for the whole operation is over")
         return min(seconds, left)
-
-
-class Bytes(Protocol):
-    """What thriftpy2's transports want of the one below."""
-
-    def read(self, size: int) -> bytes: ...
-    def write(self, data: bytes) -> None: ...
-    def flush(self) -> None: ...
 
 
 class Stream:
@@ -214,82 +200,3 @@ class Channel:
     def __del__(self) -> None:
         if hasattr(self, "_stream"):
             self._close()
-
-
-def open_channel(
-    location: Location,
-    addresses: tuple[Address, ...],
-    settings: Settings,
-    deadline: Deadline,
-    context: ssl.SSLContext | None = None,
-) -> Channel:
-    """A new connection to one of `addresses`, with TLS and SASL as the settings have it.
-
-    Raises:
-        OSError, Garbage: it cannot be made.
-    """
-    sock = _connected(addresses, min(settings.timeout_s, CONNECT_S), deadline)
-    try:
-        if context is not None:
-            sock.settimeout(deadline.limit(settings.timeout_s))
-            # The name of the location, though the connection is to an address: that is whose certificate it must be.
-            sock = context.wrap_socket(sock, server_hostname=location.host)
-        stream = Stream(sock, settings.timeout_s, deadline)
-        below: Bytes = stream
-        if settings.sasl is not None:
-            from sqlml.hbase.sasl import negotiated
-
-            below = negotiated(stream, location.host, settings.sasl, encrypted=context is not None)
-        transport = (TFramedTransport if settings.transport == "framed" else TBufferedTransport)(below)
-        protocol = (TCompactProtocol if settings.protocol == "compact" else TBinaryProtocol)(
-            transport, decode_response=False
-        )
-        return Channel(stream, Client(thrift().Hbase, protocol))
-    except BaseException:
-        sock.close()
-        raise
-
-
-def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
-    """What TLS connections are made with.
-
-    Raises:
-        UsageError: a file is not what it should be.
-    """
-    if tls is None:
-        return None
-    what = "tls_ca"
-    try:
-        context = ssl.create_default_context(cafile=tls.ca)
-        context.check_hostname = tls.check_name
-        if tls.certificate is not None:
-            what = "tls_certificate or tls_key"
-            # A function, since without one OpenSSL asks on the terminal.
-            context.load_cert_chain(tls.certificate, tls.key, password=lambda: tls.key_password or "")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise UsageError(
-            f"{what} cannot be used: {reason}.",
-            hint="Files are in PEM format; a key with a password needs SQLML_HBASE_TLS_KEY_PASSWORD.",
-        ) from error
-    return context
-
-
-def _connected(addresses: tuple[Address, ...], timeout_s: float, deadline: Deadline) -> socket.socket:
-    failure: OSError | None = None
-    for address in addresses:
-        sock = socket.socket(address.family, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(deadline.limit(timeout_s))
-            sock.connect(address.sockaddr)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        except OSError as error:
-            sock.close()
-            failure = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise failure or OSError("there is no address")

@@ -139,6 +139,16 @@ def test_a_switch_is_sent_once_and_its_outcome_unknown_when_no_answer_comes(serv
     gateway.close()
 
 
+def test_a_switch_that_the_gateway_did_at_its_own_second_try_is_done(server: ScriptedGateway) -> None:
+    no = lambda exchange: exchange.send(exchange.truth(success=False))  # noqa: E731
+    server.turns += [no, rows((b"r", b"mine")), no, rows((b"r", b"another's"))]
+    gateway = gateway_to(server)
+
+    assert gateway.switch(b"r", b"m:c", b"before", b"mine", doing="switching") is True
+    assert gateway.switch(b"r", b"m:c", b"before", b"mine", doing="switching") is False
+    gateway.close()
+
+
 def test_a_switch_that_was_certainly_refused_is_an_error(server: ScriptedGateway) -> None:
     server.turns.append(declared(b"org.apache.hadoop.hbase.TableNotFoundException: models"))
     gateway = gateway_to(server)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from sqlml.errors import StoreConflict, StoreError
-from sqlml.hbase.gateway import FamilyFacts, Gateway
+from sqlml.hbase.gateway import Gateway
 from sqlml.hbase.location import Location
 from sqlml.hbase.settings import Settings
+from sqlml.hbase.tables import FamilyFacts
 from tests.hbase.server.cluster import HBaseServer
 
 

@@ -16,8 +16,9 @@ import pytest
 from sqlml.errors import UsageError
 from sqlml.hbase.location import Location
 from sqlml.hbase.messages import Garbage, HungUp, understood
+from sqlml.hbase.opening import open_channel, tls_context
 from sqlml.hbase.settings import Settings, Tls, pinned
-from sqlml.hbase.transport import MAX_PART, Channel, Deadline, Stream, open_channel, tls_context
+from sqlml.hbase.transport import MAX_PART, Channel, Deadline, Stream
 from tests.hbase.scripted import ScriptedGateway, cut, drip, previous, silence
 
 QUICK = Settings(timeout_s=0.2)
