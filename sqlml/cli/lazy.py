@@ -24,6 +24,7 @@ COMMANDS = {
     "publish": ("readers", "Put a copy in place atomically, for readers that must not wait."),
     "logs": ("logs", "List jobs, or show the lines of one."),
     "sql": ("readers", "Run SQL, or a shell, with every deployed function ready."),
+    "hbase": ("hbase", "Look after the HBase tables that hold models."),
     "demo": ("setup", "Run the main job on real data: train, register, deploy, query, roll back."),
 }
 

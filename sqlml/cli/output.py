@@ -115,3 +115,23 @@ def _cut(text: str, width: int | None) -> str:
 def listener(as_json: bool = False) -> Narrator:
     """The narration of a job; silent where only JSON is wanted and nobody watches."""
     return Narrator(quiet=as_json and not sys.stderr.isatty())
+
+
+class Counter:
+    """Files and bytes as they are done, over itself on a terminal; silent elsewhere."""
+
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+        self._files = self._bytes = 0
+        self._width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+
+    def __call__(self, path: str, size: int) -> None:
+        self._files += 1
+        self._bytes += size
+        if self._width is not None:
+            text = f"{self._verb} {self._files:,} files, {self._bytes / 1e6:,.1f} MB: {cell(path)}"
+            click.echo("\r\x1b[K" + _cut(text, self._width), err=True, nl=False)
+
+    def end(self) -> None:
+        if self._width is not None and self._files:
+            click.echo("\r\x1b[K", err=True, nl=False)

@@ -153,7 +153,10 @@ class Gateway:
         mutation, batch = thrift().Mutation, thrift().BatchMutation
         for first in range(0, len(rows), DELETES):
             part = [batch(row, [mutation(isDelete=True, column=column)]) for row in rows[first : first + DELETES]]
-            self._repeated(doing, lambda client, part=part: client.mutateRows(self._table, part, {}))
+            self._repeated(doing, functools.partial(self._change, part))
+
+    def _change(self, changes: list[Any], client: Any) -> None:  # Any: as above
+        client.mutateRows(self._table, changes, {})
 
     def families(self, *, doing: str) -> dict[bytes, FamilyFacts]:
         """The table's column families, names without the colon."""

@@ -1,0 +1,138 @@
+"""What is at a path: a file, nothing, or a folder; and what lies below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlml.errors import ArtifactError, LocationRefused
+from sqlml.hbase import layout
+from sqlml.hbase.layout import MANIFEST_COLUMN, Manifest, Tombstone
+from sqlml.hbase.location import check_path
+
+if TYPE_CHECKING:
+    from sqlml.hbase.gateway import Gateway
+
+PAGE = 256
+"""Manifests per scan: about 60 kB."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file's whole path in the table, its manifest, and the manifest's cell."""
+
+    path: str
+    manifest: Manifest
+    cell: bytes
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is directly in a folder: a file with its size in bytes, or a folder, which has none."""
+
+    name: str
+    size: int | None
+
+    @property
+    def is_folder(self) -> bool:
+        return self.size is None
+
+
+def find(gateway: Gateway, path: str) -> StoredFile | None:
+    """The file at `path`. Raises ArtifactError where its manifest is damaged or of an unknown format."""
+    cell = gateway.get(layout.manifest_row(path), MANIFEST_COLUMN, doing=f"reading the manifest of {path}")
+    return None if cell is None else stored(path, cell.value)
+
+
+def stored(path: str, cell: bytes) -> StoredFile | None:
+    """The file that a manifest's cell tells of; None for a tombstone."""
+    record = decoded(path, cell)
+    return None if isinstance(record, Tombstone) else StoredFile(path, record, cell)
+
+
+def decoded(path: str, cell: bytes) -> Manifest | Tombstone:
+    return layout.decoded_file(cell, f"The manifest of {path}")
+
+
+def object_of(path: str, cell: bytes) -> str | None:
+    """The id of the file that a manifest's cell tells of: None for a tombstone, "" where the manifest is damaged.
+
+    A damaged manifest must not keep anybody from replacing or removing the file; its chunks are orphans then. One of a
+    newer format does: what it refers to is not known.
+    """
+    try:
+        record = decoded(path, cell)
+    except ArtifactError as error:
+        if "format" in error.details:
+            raise
+        return ""
+    return record.object if isinstance(record, Manifest) else None
+
+
+def require(gateway: Gateway, path: str) -> StoredFile:
+    found = find(gateway, path)
+    if found is None:
+        raise ArtifactError(
+            f"There is no file {path} in the HBase table {gateway.location.table} at {gateway.location.place}.",
+            hint="See what there is: sqlml hbase ls URI.",
+            path=path,
+        )
+    return found
+
+
+def path_of(row: bytes) -> str:
+    """The path of a manifest's row. Raises ArtifactError where the row is none that sqlml writes."""
+    try:
+        return check_path(row.removeprefix(layout.MANIFEST_ROWS).decode())
+    except (UnicodeDecodeError, LocationRefused) as error:
+        raise ArtifactError(
+            f"The row {row!r} is not one that sqlml writes: {error}",
+            hint="Somebody else writes to this table: look who.",
+        ) from error
+
+
+def cells_below(gateway: Gateway, path: str) -> Iterator[tuple[bytes, bytes]]:
+    """Rows and cells of all manifests and tombstones below a folder, in order of their paths: one bounded scan."""
+    start, stop = layout.below(path)
+    while True:
+        page = gateway.page(start, stop, MANIFEST_COLUMN, limit=PAGE, doing=f"listing {path or 'the table'}")
+        yield from ((row, cell.value) for row, cell in page)
+        if len(page) < PAGE:
+            return
+        start = page[-1][0] + b"\0"
+
+
+def below(gateway: Gateway, path: str) -> Iterator[StoredFile]:
+    """All files below a folder, in order of their paths."""
+    for row, cell in cells_below(gateway, path):
+        found = stored(path_of(row), cell)
+        if found is not None:
+            yield found
+
+
+def entries(gateway: Gateway, path: str) -> list[Entry]:
+    """What is directly in the folder `path`, by name; empty for a file and for nothing.
+
+    Reads what lies deeper only until a subfolder has shown one file, so that a folder of a thousand models costs a
+    thousand pages at most, however many files they have.
+    """
+    first, stop = layout.below(path)
+    folder_part = f"{path}/" if path else ""
+    found: dict[str, Entry] = {}
+    start = first
+    while True:
+        page = gateway.page(start, stop, MANIFEST_COLUMN, limit=PAGE, doing=f"listing {path or 'the table'}")
+        folder = ""
+        for row, cell in page:
+            whole = path_of(row)
+            name, _, deeper = whole.removeprefix(folder_part).partition("/")
+            folder = name if deeper else ""
+            if folder in found:
+                continue
+            file = stored(whole, cell.value)
+            if file is not None:
+                found[name] = Entry(name, None if folder else file.manifest.size)
+        if len(page) < PAGE:
+            return sorted(found.values(), key=lambda entry: entry.name)
+        start = layout.after_prefix(first + f"{folder}/".encode()) if folder in found else page[-1][0] + b"\0"

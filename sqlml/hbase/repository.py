@@ -1,0 +1,155 @@
+"""MLflow's view of the store: the class behind the entry point `mlflow.artifact_repository` for `hbase`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from mlflow.entities import FileInfo
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    DATA_LOSS,
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_CONFLICT,
+    RESOURCE_DOES_NOT_EXIST,
+    TEMPORARILY_UNAVAILABLE,
+)
+from mlflow.store.artifact.artifact_repo import ArtifactRepository, StreamUploadMixin
+
+from sqlml.errors import ArtifactError, LocationRefused, SqlmlError, StoreConflict, StoreError
+
+SPOOLED_BYTES = 8 << 20
+
+
+class HBaseArtifactRepository(ArtifactRepository, StreamUploadMixin):
+    """Artifacts at `hbase://HOST:PORT/TABLE/PATH` or `hbase://TABLE@HOST:PORT/PATH`.
+
+    All operations raise MlflowException: INVALID_PARAMETER_VALUE for a location or path that is refused (before any
+    connection), RESOURCE_DOES_NOT_EXIST, DATA_LOSS for what is damaged, TEMPORARILY_UNAVAILABLE where HBase does not
+    answer, RESOURCE_CONFLICT where others kept changing the same file. The cause is the sqlml error.
+    """
+
+    def __init__(self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:
+        # Here and not at the top: MLflow imports this module whenever it is imported itself.
+        from sqlml.hbase.store import open_store
+
+        with _mlflow_errors():
+            self._store = open_store(artifact_uri, prefix_required=True)
+        super().__init__(self._store.location.uri, tracking_uri, registry_uri)
+
+    def log_artifact(self, local_file: str | Path, artifact_path: str | None = None) -> None:
+        """Store a local file in the folder `artifact_path`; an existing file is replaced in one step."""
+        from sqlml.hbase.copying import put_file
+
+        with _mlflow_errors():
+            put_file(self._store, self._path(artifact_path, Path(local_file).name), Path(local_file))
+
+    def log_artifacts(self, local_dir: str | Path, artifact_path: str | None = None) -> None:
+        """Store all files below a local folder, each in one step; empty folders leave nothing.
+
+        Nothing is written when a name is refused. Links are followed.
+        """
+        from sqlml.hbase.copying import put_folder
+
+        with _mlflow_errors():
+            put_folder(self._store, artifact_path and artifact_path.rstrip("/"), Path(local_dir))
+
+    def log_artifact_from_stream(
+        self, stream: BinaryIO, artifact_file_name: str, artifact_path: str | None = None
+    ) -> None:
+        """Store what `stream` holds, as it comes: an MLflow server needs no disk for it."""
+        from sqlml.hbase.writing import write
+
+        with _mlflow_errors():
+            path = self._path(artifact_path, os.path.basename(artifact_file_name))
+            write(self._store.gateway, self._store.transfers, path, stream)
+
+    async def log_artifact_from_async_stream(
+        self, chunks: AsyncIterable[bytes], artifact_file_name: str, artifact_path: str | None = None
+    ) -> None:
+        """Store what comes; a large one waits on disk until it is whole, since the calls to HBase are not async."""
+        with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as stream:
+            async for chunk in chunks:
+                await asyncio.to_thread(stream.write, chunk)
+            stream.seek(0)
+            await asyncio.to_thread(
+                self.log_artifact_from_stream, cast(BinaryIO, stream), artifact_file_name, artifact_path
+            )
+
+    def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
+        """What is directly in the folder, by name; empty for a file and for nothing."""
+        from sqlml.hbase import files
+
+        with _mlflow_errors():
+            if self._asks_for_manifest(path):
+                return []
+            folder = self._store.path(path and path.rstrip("/"))
+            prefix = self._store.below(folder)
+            return [
+                FileInfo(f"{prefix}/{entry.name}" if prefix else entry.name, entry.is_folder, entry.size)
+                for entry in files.entries(self._store.gateway, folder)
+            ]
+
+    def delete_artifacts(self, artifact_path: str | None = None) -> None:
+        """Remove a file, or all below a folder, or all there is; nothing happens where there is nothing."""
+        from sqlml.hbase.writing import remove
+
+        with _mlflow_errors():
+            remove(self._store.gateway, self._store.path(artifact_path and artifact_path.rstrip("/")))
+
+    def _download_file(self, remote_file_path: str, local_path: str) -> None:
+        from sqlml.hbase.reading import fetch
+
+        with _mlflow_errors():
+            if self._asks_for_manifest(remote_file_path):
+                folder = remote_file_path.rpartition("/")[0]
+                Path(local_path).write_bytes(self._store.manifest_document(self._store.path(folder)))
+                return
+            path = self._store.path(remote_file_path.rstrip("/"))
+            fetch(self._store.gateway, self._store.transfers, path, Path(local_path))
+
+    def _iter_artifacts_recursive(self, path: str | None) -> Iterator[FileInfo]:
+        """All files below a folder by one scan, where MLflow's own way lists folder by folder."""
+        from sqlml.hbase import files
+
+        with _mlflow_errors():
+            folder = self._store.path(path and path.rstrip("/"))
+            for file in files.below(self._store.gateway, folder):
+                yield FileInfo(self._store.below(file.path), False, file.manifest.size)
+
+    def _path(self, folder: str | None, name: str) -> str:
+        return self._store.path(f"{folder.rstrip('/')}/{name}" if folder else name)
+
+    def _asks_for_manifest(self, path: str | None) -> bool:
+        from sqlml.hbase.store import MANIFEST_NAME
+
+        return path is not None and path.rpartition("/")[2] == MANIFEST_NAME
+
+
+def _code(error: SqlmlError) -> int:
+    """MLflow's code for one of ours: a server answers 500 to whatever has none."""
+    match error:
+        case LocationRefused():
+            return int(INVALID_PARAMETER_VALUE)
+        case StoreConflict():
+            return int(RESOURCE_CONFLICT)
+        case StoreError():
+            return int(TEMPORARILY_UNAVAILABLE)
+        case ArtifactError() if "object" in error.details or "format" in error.details:
+            return int(DATA_LOSS)
+        case ArtifactError():
+            return int(RESOURCE_DOES_NOT_EXIST)
+    return int(INVALID_PARAMETER_VALUE)
+
+
+@contextmanager
+def _mlflow_errors() -> Iterator[None]:
+    try:
+        yield
+    except SqlmlError as error:
+        raise MlflowException(str(error), error_code=_code(error)) from error
