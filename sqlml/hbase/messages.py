@@ -48,22 +48,28 @@ AS_THE_GATEWAY = (
 # Conditions that pass: a region moves, a server dies and another takes over, the gateway waited long enough.
 TRANSIENT = frozenset(
     {
+        "CallDroppedException",
         "CallQueueTooBigException",
         "CallTimeoutException",
         "ClosedChannelException",
         "ConnectException",
         "ConnectionClosedException",
+        "ConnectionClosingException",
         "ConnectionLossException",
+        "DroppedSnapshotException",
+        "EOFException",
         "FailedServerException",
         "InterruptedIOException",
         "LeaseException",
         "MasterNotRunningException",
         "MasterStoppedException",
         "MetaTableAccessException",
+        "NoNodeException",
         "NoRouteToHostException",
         "NoServerForRegionException",
         "NotAllMetaRegionsOnlineException",
         "NotServingRegionException",
+        "OperationTimeoutException",
         "OutOfOrderScannerNextException",
         "PleaseHoldException",
         "RegionInRecoveryException",
@@ -73,8 +79,8 @@ TRANSIENT = frozenset(
         "RegionServerAbortedException",
         "RegionServerStoppedException",
         "RegionTooBusyException",
-        "RetriesExhaustedException",
-        "RetriesExhaustedWithDetailsException",
+        "RetryImmediatelyException",
+        "RpcThrottlingException",
         "ScannerResetException",
         "ServerNotRunningYetException",
         "ServerOverloadedException",
@@ -85,11 +91,15 @@ TRANSIENT = frozenset(
         "StoppedRpcClientException",
         "TimeoutException",
         "TimeoutIOException",
+        "UnknownHostException",
         "UnknownScannerException",
+        "WALSyncTimeoutIOException",
         "WrongRegionException",
         "ZooKeeperConnectionException",
     }
 )
+# The gateway's HBase client gave up: what it met is named after it, if at all.
+GAVE_UP = frozenset({"RetriesExhaustedException", "RetriesExhaustedWithDetailsException"})
 
 # What no second try changes, and what to do about it.
 PERMANENT: dict[str, str | None] = {
@@ -122,9 +132,9 @@ def understood(error: BaseException, timeout_s: float) -> Failure:
 
 
 def first_line(message: object) -> str:
-    """Of the stack trace that HBase sends for a message, the line for people."""
+    """Of the stack trace that HBase sends for a message, the line for people, as printable text."""
     text = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
-    line = text.strip().split("\n", 1)[0].strip()
+    line = "".join(c if c.isprintable() else "?" for c in text.strip().split("\n", 1)[0].strip())
     return re.sub(r"\b(?:[a-z][\w$]*\.)+(?=[A-Z])", "", line)[:200]  # class names without their packages
 
 
@@ -141,9 +151,11 @@ def _declared(error: Any) -> Failure:  # Any: exceptions that thriftpy2 makes fr
     for name in found:
         if name in PERMANENT:
             return Failure(f"refused: {said}", "never", PERMANENT[name], missing_table=name == "TableNotFoundException")
-    if "DoNotRetryIOException" in found and "closed" not in said:  # a gateway that closed its own connection says that
+    passing = TRANSIENT.intersection(found)
+    # A gateway that closed its own connection says DoNotRetry too, and opens another.
+    if "DoNotRetryIOException" in found and not passing and "closed" not in said:
         return Failure(f"refused: {said}", "never")
-    return Failure(f"answered: {said}", "always" if any(name in TRANSIENT for name in found) else "few")
+    return Failure(f"answered: {said}", "always" if passing or GAVE_UP.intersection(found) else "few")
 
 
 def names_codec(error: Any, codec: str) -> bool:
@@ -156,7 +168,7 @@ def exceptions_in(message: object) -> list[str]:
     """The exceptions that a stack trace names, without packages, the outermost first; frames do not count."""
     text = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
     lines = [line for line in text.split("\n") if not line.lstrip().startswith("at ")]
-    return [name.rpartition(".")[2] for line in lines for name in re.findall(r"[\w.$]+Exception\b", line)]
+    return [re.split("[.$]", name)[-1] for line in lines for name in re.findall(r"[\w.$]+Exception\b", line)]
 
 
 def _sasl(error: BaseException, timeout_s: float) -> Failure:
@@ -176,7 +188,7 @@ def _certificate(error: Any, timeout_s: float) -> Failure:  # Any: ssl's errors 
 
 
 def _tls(error: Any, timeout_s: float) -> Failure:
-    reason = str(error.reason or error.args[-1]).replace("_", " ").lower()
+    reason = str(getattr(error, "reason", None) or error.args[-1]).replace("_", " ").lower()
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return Failure("closed the connection during TLS", "always")
     if "wrong version" in reason or "http request" in reason:
@@ -201,7 +213,7 @@ def _refused(error: BaseException, timeout_s: float) -> Failure:
 
 def _broken(error: Any, timeout_s: float) -> Failure:
     said = str(error.strerror or error)
-    return Failure(f"cannot be reached or broke off ({said[:1].lower() + said[1:]})", "always")
+    return Failure(f"cannot be reached ({said[:1].lower() + said[1:]})", "always")
 
 
 def _hung_up(error: BaseException, timeout_s: float) -> Failure:
@@ -226,6 +238,6 @@ _KINDS: tuple[tuple[type[BaseException], Any], ...] = (
     (Unanswered, _unanswered),
     (TimeoutError, _timeout),
     (ConnectionRefusedError, _refused),
-    (HungUp, _hung_up),
+    (ConnectionError, _hung_up),
     (OSError, _broken),
 )

@@ -10,7 +10,7 @@ import struct
 from typing import Any
 
 from sqlml.errors import UsageError
-from sqlml.hbase.messages import Garbage, SaslRefused
+from sqlml.hbase.messages import Garbage, SaslRefused, first_line
 from sqlml.hbase.settings import Sasl, is_loopback
 from sqlml.hbase.transport import MAX_PART, Stream
 
@@ -88,7 +88,7 @@ def negotiated(stream: Stream, host: str, sasl: Sasl, *, encrypted: bool) -> Sas
             if status == COMPLETE:
                 break
             if status != OK:
-                reason = payload.decode("utf-8", "replace").split("\n", 1)[0][:200]
+                reason = first_line(payload)
                 raise SaslRefused(f"did not accept us with SASL {sasl.mechanism}: {reason or 'no reason given'}")
             _send(stream, OK, _bytes(client.process(payload)))
         if sasl.mechanism == "DIGEST-MD5" and payload:
