@@ -11,39 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# What bin/hbase passes on Java 17, and little machines' settings: one collector thread, the quick compiler only.
-JVM = (
-    "-Djava.net.preferIPv4Stack=true",
-    "-Djava.awt.headless=true",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-XX:-UsePerfData",
-    "-Dorg.apache.hbase.thirdparty.io.netty.tryReflectionSetAccessible=true",
-    "--add-modules=jdk.unsupported",
-    *(
-        f"--add-opens=java.base/{package}=ALL-UNNAMED"
-        for package in (
-            "java.io",
-            "java.lang",
-            "java.lang.reflect",
-            "java.net",
-            "java.nio",
-            "java.util",
-            "java.util.concurrent",
-            "jdk.internal.ref",
-            "sun.nio.ch",
-        )
-    ),
-    *(
-        f"--add-exports={package}=ALL-UNNAMED"
-        for package in (
-            "java.base/jdk.internal.misc",
-            "java.base/sun.net.dns",
-            "java.base/sun.net.util",
-            "java.security.jgss/sun.security.krb5",
-        )
-    ),
-)
+OPTIONS = Path(__file__).with_name("java.options")
 
 
 @dataclass(frozen=True)
@@ -101,7 +69,7 @@ def java(arguments: list[str], *, heap: str, log: Path, folder: Path, group: int
     """Start Java in the background; without a group it outlives this program."""
     with log.open("ab") as out:
         child = subprocess.Popen(
-            [shutil.which("java") or "java", f"-Xmx{heap}", *JVM, *arguments],
+            [shutil.which("java") or "java", f"-Xmx{heap}", f"@{OPTIONS}", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

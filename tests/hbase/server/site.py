@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +11,7 @@ from xml.sax.saxutils import escape
 HOST = "127.0.0.1"
 NAME = "localhost"  # what servers are called in hbase:meta
 
-LOG4J = """\
-status = warn
-appender.c.type = Console
-appender.c.name = c
-appender.c.layout.type = PatternLayout
-appender.c.layout.pattern = %d{ISO8601} %-5p [%t] %c{2}: %.1000m%n
-rootLogger = INFO,c
-logger.zk.name = org.apache.zookeeper
-logger.zk.level = WARN
-"""
-
+LOGGING = Path(__file__).with_name("log4j2.properties")
 _CODECS = "org.apache.hadoop.hbase.io.compress.aircompressor"
 CODECS = {
     f"hbase.io.compress.{name.lower()}.codec": f"{_CODECS}.{name}Codec" for name in ("Snappy", "Lzo", "Lz4", "Zstd")
@@ -108,7 +99,7 @@ def write(site: Site, folder: Path) -> None:
     (folder / "hbase-site.xml").write_text(_xml(properties))
     files = {name: value for name, value in properties.items() if name.startswith("fs.")}
     (folder / "core-site.xml").write_text(_xml(files))
-    (folder / "log4j2.properties").write_text(LOG4J)
+    shutil.copy(LOGGING, folder)
 
 
 def _xml(properties: Mapping[str, str]) -> str:
