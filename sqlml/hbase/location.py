@@ -45,6 +45,11 @@ class Location:
         return place(self.host, self.port)
 
     @property
+    def described(self) -> str:
+        """The table, for errors about what is in it."""
+        return f"HBase table {self.table} at {self.place}"
+
+    @property
     def uri(self) -> str:
         """The canonical form; `parse` gives the same location for it."""
         whole = f"{SCHEME}://{self.place}/{self.table}"

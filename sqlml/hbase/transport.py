@@ -12,8 +12,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import random
+import select
 import socket
-import ssl
 import threading
 import time
 import weakref
@@ -171,16 +171,13 @@ class Channel:
         """Whether another call may be made: not too old, and nothing came that nobody asked for (the end, mostly)."""
         if self.closed or time.monotonic() - self.used > idle_s:
             return False
-        if isinstance(self._stream.sock, ssl.SSLSocket):
-            return True  # TLS sends tickets of its own, and cannot be looked into
+        # With TLS too: its tickets came before the first answer.
+        poll = select.poll()
         try:
-            self._stream.sock.settimeout(0)
-            self._stream.sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
+            poll.register(self._stream.sock, select.POLLIN)
+        except ValueError:  # another thread closed it
             return False
-        return False
+        return not poll.poll(0)
 
     def close(self) -> None:
         """Close it, from any thread: a call under way in another thread ends with an error, and then closes it."""

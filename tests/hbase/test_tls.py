@@ -61,6 +61,24 @@ def test_a_real_gateway_behind_tls(
     assert {row: cell.value for row, cell in found.items()} == chunks
 
 
+def test_a_connection_serves_until_the_other_end_closes_it(
+    server: ScriptedGateway, authority: Authority, certificate: Certified
+) -> None:
+    with proxy((server.host, server.port), tls(certificate)) as port:
+        gateway = gateway_at(port, Tls(ca=str(authority.file)))
+        assert [get(gateway), get(gateway)] == [b"of a"] * 2
+        assert server.connections == 1
+        server.hang_up()
+        assert server.ended.acquire(timeout=5)
+
+        # Sent once at most, so it must be seen before that the connection is gone.
+        answers = [gateway.switch(b"r", b"m:c", None, b"v", doing="switching") for _ in range(3)]
+        gateway.close()
+
+    assert answers[1:] == [True, True]  # the proxy may take a moment to pass it on
+    assert server.connections == 2
+
+
 def test_an_address_is_checked_like_a_name(server: ScriptedGateway, authority: Authority) -> None:
     with proxy((server.host, server.port), tls(authority.certify("127.0.0.1"))) as port:
         gateway = gateway_at(port, Tls(ca=str(authority.file)), host="127.0.0.1")
