@@ -8,11 +8,11 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports bench build clean
+.PHONY: help setup demo demo-hbase test check format lint types imports bench build clean
 
 help: ## Print this help
 	@echo "make <target>, one of:"
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything in it (the other targets do this by themselves)
 
@@ -32,6 +32,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## Run the main job on real data: train, register, deploy, query, compare, roll back
 	@$(BIN)/sqlml demo
+
+demo-hbase: $(STAMP) ## The same with the models in a real HBase, which it starts and stops (needs Java 17 and Maven)
+	@$(BIN)/python -m tests.hbase.server run -- sh -c \
+	  '$(BIN)/sqlml demo --folder .demo-hbase --artifacts "hbase://$$HBASE_HOST:$$HBASE_PORT/models/demo"'
 
 test: $(STAMP) ## Run the tests (PYTEST_ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -58,5 +62,5 @@ build: $(STAMP) ## Make the wheel in dist/
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 clean: ## Remove everything that the other targets made
-	rm -rf $(VENV) .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .demo .demo-hbase build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -48,8 +48,15 @@ def doctor(
     show_default=True,
     help="Where everything goes; what an earlier demo left there is removed.",
 )
+@click.option(
+    "--artifacts",
+    default="models",
+    show_default=True,
+    metavar="FOLDER|hbase://...",
+    help="Where MLflow keeps the models' files.",
+)
 @options.traceback
-def demo(folder: Path) -> None:
+def demo(folder: Path, artifacts: str) -> None:
     """Run the main job on real data: train, register, deploy, query, roll back.
 
     Needs the example data: pip install 'sqlml[demo]'
@@ -57,4 +64,4 @@ def demo(folder: Path) -> None:
     from sqlml.cli import run
     from sqlml.demo import tour
 
-    tour.take(folder, run)
+    tour.take(folder, run, artifacts=artifacts)

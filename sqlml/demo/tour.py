@@ -47,14 +47,19 @@ def sql(statement: str) -> tuple[str, ...]:
     return ("sqlml", "sql", statement)
 
 
-STEPS = (
-    Step(
+def trained(artifacts: str) -> Step:
+    """The first step: MLflow keeps the models' files in `artifacts`, a folder or an hbase:// location."""
+    return Step(
         "Train two models on 7,000 real customers, and register them with MLflow",
         (
             ("python", "-m", "sqlml.demo.customers", "customers.parquet"),
-            ("python", "-m", "sqlml.demo.training", "--tracking-uri", "sqlite:///mlflow.db", "--artifacts", "models"),
+            ("python", "-m", "sqlml.demo.training", "--tracking-uri", "sqlite:///mlflow.db", "--artifacts", artifacts),
         ),
-    ),
+    )
+
+
+STEPS = (
+    trained("models"),
     Step(
         "Load the customers into a DuckDB file",
         (sql("CREATE TABLE customers AS FROM 'customers.parquet' WHERE customer_id <= 7000"),),
@@ -112,6 +117,21 @@ STEPS = (
     Step("Ask where one prediction comes from", (("sqlml", "lineage", "churn", "--key", "4711"),)),
 )
 
+
+def in_hbase(location: str) -> tuple[Step, ...]:
+    """The same job with the models' files in HBase: a table before it, and a look into the table after it."""
+    return (
+        Step("Make a table in HBase", (("sqlml", "hbase", "init", location),)),
+        trained(location),
+        Step(
+            "What MLflow stored: files in chunks, each with its object and hash",
+            (("sqlml", "hbase", "ls", "-r", location),),
+        ),
+        *STEPS[1:],
+        Step("Every byte in HBase is what was written", (("sqlml", "hbase", "fsck", location),)),
+    )
+
+
 QUERIES = (
     "SELECT payment_method, avg(probability_Yes) AS risk FROM churn.scored GROUP BY 1 ORDER BY 2 DESC",
     "SELECT customer_id, churn.predict(c, threshold := 0.3) FROM customers c WHERE tenure < 3 LIMIT 10",
@@ -119,13 +139,17 @@ QUERIES = (
 )
 
 
-def take(folder: Path, run: Run, *, steps: Sequence[Step] = STEPS) -> None:
+def take(folder: Path, run: Run, *, artifacts: str = "models", steps: Sequence[Step] | None = None) -> None:
     """Run the demo in `folder`, which is made if needed; `run` is the command line.
+
+    The models' files lie in `artifacts`: a folder in it, or an hbase:// location.
 
     Raises:
         SqlmlError: a step failed; its own message was printed before.
     """
     began = time.monotonic()
+    if steps is None:
+        steps = in_hbase(artifacts) if artifacts.startswith("hbase://") else (trained(artifacts), *STEPS[1:])
     customers()  # refuses at once where the example data is not installed
     _prepare(folder)
     _say(f"Everything happens in {folder}, with these settings in {folder / 'sqlml.toml'}:")
@@ -137,7 +161,7 @@ def take(folder: Path, run: Run, *, steps: Sequence[Step] = STEPS) -> None:
             _say(f"{number}. {step.title}")
             for command in step.commands:
                 _do(command, run)
-    _close(folder, time.monotonic() - began)
+    _close(folder, artifacts, time.monotonic() - began)
 
 
 def _prepare(folder: Path) -> None:
@@ -174,15 +198,18 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "SQLML_"))}
 
 
-def _close(folder: Path, seconds: float) -> None:
+def _close(folder: Path, artifacts: str, seconds: float) -> None:
     click.echo()
     _say(f"Done in {seconds:.0f} s. What there is now:")
+    models = "mlflow.db" if "://" in artifacts else f"mlflow.db, {artifacts}/"
     for name, what in (
         ("warehouse.duckdb", "customers, predictions, functions, history and lineage: any DuckDB shell opens it"),
-        ("mlflow.db, models/", "runs, metrics, training data and both registered versions of churn"),
+        (models, "runs, metrics, training data and both registered versions of churn"),
         ("sqlml.toml", "the settings; sqlml reads them in this folder and below"),
     ):
         click.echo(f"  {folder}/{name:<20} {what}")
+    if "://" in artifacts:
+        click.echo(f"The models' files are at {artifacts}, for as long as that HBase is there.")
     click.echo()
     _say("Three queries to try next:")
     click.echo(_command(("cd", str(folder))))

@@ -68,9 +68,10 @@ def gradient_boosting() -> Pipeline:
 PIPELINES = {"logistic regression": logistic_regression, "gradient boosting": gradient_boosting}
 
 
-def train(tracking_uri: str, artifacts: Path, *, known: int = 7000) -> list[Trained]:
+def train(tracking_uri: str, artifacts: Path | str, *, known: int = 7000) -> list[Trained]:
     """Train both pipelines on the first `known` customers, log and register each, and point Production at the first.
 
+    The models' files go to `artifacts`: a folder, or a location that MLflow knows.
     Sets MLflow's process-wide tracking URI: run it in a process of its own.
     """
     import mlflow
@@ -78,7 +79,8 @@ def train(tracking_uri: str, artifacts: Path, *, known: int = 7000) -> list[Trai
 
     mlflow.set_tracking_uri(tracking_uri)
     if mlflow.get_experiment_by_name(MODEL) is None:
-        mlflow.create_experiment(MODEL, artifact_location=artifacts.absolute().as_uri())
+        location = artifacts if isinstance(artifacts, str) else artifacts.absolute().as_uri()
+        mlflow.create_experiment(MODEL, artifact_location=location)
     mlflow.set_experiment(MODEL)
     parts = train_test_split(customers().head(known), test_size=0.25, random_state=0)
     trained = [_logged(kind, *parts) for kind in PIPELINES]
@@ -134,8 +136,8 @@ def _params(estimator: Any) -> dict[str, Any]:  # Any: scikit-learn ships no typ
 
 @click.command()
 @click.option("--tracking-uri", required=True, help="MLflow, such as sqlite:///.demo/mlflow.db")
-@click.option("--artifacts", type=click.Path(path_type=Path), required=True, help="Folder for the model files.")
-def main(tracking_uri: str, artifacts: Path) -> None:
+@click.option("--artifacts", required=True, help="Folder for the model files, or an hbase:// location.")
+def main(tracking_uri: str, artifacts: str) -> None:
     """Train two churn models on real data and register them."""
     import contextlib
     import io
@@ -143,7 +145,7 @@ def main(tracking_uri: str, artifacts: Path) -> None:
 
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         logging.disable(logging.WARNING)  # MLflow tells at length about tables, pickles and registered versions
-        trained = train(tracking_uri, artifacts)
+        trained = train(tracking_uri, artifacts if "://" in artifacts else Path(artifacts))
     for one in trained:
         measured = ", ".join(f"{name} {value:.3f}" for name, value in one.metrics.items())
         click.echo(f"{MODEL} v{one.version}: {one.kind}, on unseen customers: {measured}")
