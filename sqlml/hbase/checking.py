@@ -92,7 +92,7 @@ def _check(gateway: Gateway, transfers: Transfers, file: StoredFile) -> int:
                 return 0
             if current.manifest.object == file.manifest.object:
                 if isinstance(problem, ChunkMissing):
-                    raise damaged(file.path, file.manifest, problem) from problem
+                    raise damaged(gateway, file.path, file.manifest, problem) from problem
                 raise
             file = current
 

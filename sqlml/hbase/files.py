@@ -76,7 +76,7 @@ def require(gateway: Gateway, path: str) -> StoredFile:
         raise ArtifactError(
             f"There is no file {path} in the HBase table {gateway.location.table} at {gateway.location.place}.",
             hint="See what there is: sqlml hbase ls URI.",
-            path=path,
+            missing=(path,),
         )
     return found
 
@@ -89,6 +89,7 @@ def path_of(row: bytes) -> str:
         raise ArtifactError(
             f"The row {row!r} is not one that sqlml writes: {error}",
             hint="Somebody else writes to this table: look who.",
+            damaged=True,
         ) from error
 
 

@@ -202,6 +202,7 @@ def _values(cell: bytes, what: str) -> dict[str, Any]:  # Any: JSON
         raise ArtifactError(
             f"{what} is damaged: its {len(cell)} bytes are not what was written.",
             hint="Run sqlml hbase fsck, and log the file again.",
+            damaged=True,
         )
     values: dict[str, Any] = json.loads(text)
     del values["format"]
@@ -224,4 +225,5 @@ def _record(kind: type[Record], values: Mapping[str, Any], what: str) -> Record:
         raise ArtifactError(
             f"{what} is damaged: it is no {kind.__name__.lower()} of storage format {FORMAT}.",
             hint="Run sqlml hbase fsck, and log the file again.",
+            damaged=True,
         ) from error

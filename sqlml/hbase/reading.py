@@ -59,7 +59,7 @@ def copy(
         except ChunkMissing as missing:
             current = files.require(gateway, path)
             if current.manifest.object == found.manifest.object:
-                raise damaged(path, found.manifest, missing) from missing
+                raise damaged(gateway, path, found.manifest, missing) from missing
             found = current
             stream.seek(0)
             stream.truncate()
@@ -69,9 +69,9 @@ def copy(
     )
 
 
-def damaged(path: str, manifest: Manifest, missing: ChunkMissing) -> ArtifactError:
+def damaged(gateway: Gateway, path: str, manifest: Manifest, missing: ChunkMissing) -> ArtifactError:
     return ArtifactError(
-        f"{path} (object {manifest.object}) is damaged: {missing} is missing.",
+        f"{path} (object {manifest.object}) is damaged: {missing} is missing ({gateway.location.described}).",
         hint=LOG_AGAIN,
         path=path,
         object=manifest.object,

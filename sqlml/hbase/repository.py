@@ -18,6 +18,7 @@ from mlflow.protos.databricks_pb2 import (
     RESOURCE_CONFLICT,
     RESOURCE_DOES_NOT_EXIST,
     TEMPORARILY_UNAVAILABLE,
+    ErrorCode,
 )
 from mlflow.store.artifact.artifact_repo import ArtifactRepository, StreamUploadMixin
 
@@ -57,7 +58,9 @@ class HBaseArtifactRepository(ArtifactRepository, StreamUploadMixin):
         from sqlml.hbase.copying import put_folder
 
         with _mlflow_errors():
-            put_folder(self._store, artifact_path and artifact_path.rstrip("/"), Path(local_dir))
+            folder = _folder(artifact_path)
+            self._store.path(folder)  # refused also where there is nothing to be stored below it
+            put_folder(self._store, folder, Path(local_dir))
 
     def log_artifact_from_stream(
         self, stream: BinaryIO, artifact_file_name: str, artifact_path: str | None = None
@@ -88,7 +91,7 @@ class HBaseArtifactRepository(ArtifactRepository, StreamUploadMixin):
         with _mlflow_errors():
             if self._asks_for_manifest(path):
                 return []
-            folder = self._store.path(path and path.rstrip("/"))
+            folder = self._store.path(_folder(path))
             prefix = self._store.below(folder)
             return [
                 FileInfo(f"{prefix}/{entry.name}" if prefix else entry.name, entry.is_folder, entry.size)
@@ -100,7 +103,17 @@ class HBaseArtifactRepository(ArtifactRepository, StreamUploadMixin):
         from sqlml.hbase.writing import remove
 
         with _mlflow_errors():
-            remove(self._store.gateway, self._store.path(artifact_path and artifact_path.rstrip("/")))
+            remove(self._store.gateway, self._store.path(_folder(artifact_path)))
+
+    def download_artifacts(self, artifact_path: str, dst_path: str | None = None) -> str:
+        """Bring a file, or all below a folder, to a local folder, and return its path there."""
+        try:
+            return str(super().download_artifacts(artifact_path, dst_path))  # type: ignore[no-untyped-call]  # MLflow's
+        except MlflowException as error:
+            if error.error_code == ErrorCode.Name(DATA_LOSS) and not isinstance(error, Damaged):
+                # MLflow has put the errors of all files together in a new one.
+                raise Damaged(error.message, error_code=DATA_LOSS) from error
+            raise
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
         from sqlml.hbase.reading import fetch
@@ -110,7 +123,7 @@ class HBaseArtifactRepository(ArtifactRepository, StreamUploadMixin):
                 folder = remote_file_path.rpartition("/")[0]
                 Path(local_path).write_bytes(self._store.manifest_document(self._store.path(folder)))
                 return
-            path = self._store.path(remote_file_path.rstrip("/"))
+            path = self._store.path(_folder(remote_file_path))
             fetch(self._store.gateway, self._store.transfers, path, Path(local_path))
 
     def _iter_artifacts_recursive(self, path: str | None) -> Iterator[FileInfo]:
@@ -118,17 +131,30 @@ class HBaseArtifactRepository(ArtifactRepository, StreamUploadMixin):
         from sqlml.hbase import files
 
         with _mlflow_errors():
-            folder = self._store.path(path and path.rstrip("/"))
+            folder = self._store.path(_folder(path))
             for file in files.below(self._store.gateway, folder):
                 yield FileInfo(self._store.below(file.path), False, file.manifest.size)
 
     def _path(self, folder: str | None, name: str) -> str:
-        return self._store.path(f"{folder.rstrip('/')}/{name}" if folder else name)
+        return self._store.path(f"{_folder(folder)}/{name}" if folder else name)
 
     def _asks_for_manifest(self, path: str | None) -> bool:
         from sqlml.hbase.store import MANIFEST_NAME
 
         return path is not None and path.rpartition("/")[2] == MANIFEST_NAME
+
+
+class Damaged(MlflowException):
+    """What is stored is not what was written."""
+
+    def get_http_status_code(self) -> int:
+        """What a server answers. Not MLflow's 500, since its clients repeat that seven times, over four minutes."""
+        return 409
+
+
+def _folder(path: str | None) -> str | None:
+    """`path` without the slash that MLflow's clients may end a folder with; a slash alone is left, and refused."""
+    return path if path in (None, "/") else path.removesuffix("/")
 
 
 def _code(error: SqlmlError) -> int:
@@ -140,10 +166,10 @@ def _code(error: SqlmlError) -> int:
             return int(RESOURCE_CONFLICT)
         case StoreError():
             return int(TEMPORARILY_UNAVAILABLE)
-        case ArtifactError() if "object" in error.details or "format" in error.details:
-            return int(DATA_LOSS)
-        case ArtifactError():
+        case ArtifactError() if "missing" in error.details:
             return int(RESOURCE_DOES_NOT_EXIST)
+        case ArtifactError() if error.details.keys() & {"object", "format", "damaged"}:
+            return int(DATA_LOSS)
     return int(INVALID_PARAMETER_VALUE)
 
 
@@ -152,4 +178,5 @@ def _mlflow_errors() -> Iterator[None]:
     try:
         yield
     except SqlmlError as error:
-        raise MlflowException(str(error), error_code=_code(error)) from error
+        code = _code(error)
+        raise (Damaged if code == DATA_LOSS else MlflowException)(str(error), error_code=code) from error

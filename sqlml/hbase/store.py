@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from sqlml.errors import LocationRefused
 from sqlml.hbase import files
@@ -32,14 +31,7 @@ class Store:
             LocationRefused: it steps out of its folder, has a reserved name, or cannot be a key.
         """
         parts = [part for part in (self.location.path, below) if part]
-        if not parts:
-            return ""
-        path = check_path("/".join(parts))
-        if PurePosixPath(path).name == MANIFEST_NAME:
-            raise LocationRefused(
-                f"{path} cannot be a file: the name {MANIFEST_NAME} is reserved.", hint="Choose another name."
-            )
-        return path
+        return _not_reserved(check_path("/".join(parts))) if parts else ""
 
     def below(self, path: str) -> str:
         """The path below the location of a whole path."""
@@ -79,6 +71,15 @@ def open_store(uri: str, settings: Settings | None = None, *, prefix_required: b
         LocationRefused: the location is malformed, or names a host that the settings do not allow.
     """
     location = parse(uri, prefix_required=prefix_required)
+    _not_reserved(location.path)
     settings = settings or load_settings()
     gateway = Gateway(location, settings)
     return Store(location, gateway, Transfers(gateway, settings.connections))
+
+
+def _not_reserved(path: str) -> str:
+    if MANIFEST_NAME in path.split("/"):
+        raise LocationRefused(
+            f"{path} cannot be stored: the name {MANIFEST_NAME} is reserved.", hint="Choose another name."
+        )
+    return path

@@ -103,7 +103,7 @@ class Transfers:
         if found is None or len(found) != manifest.chunk_size(number):
             raise ArtifactError(
                 f"Chunk {number} of {path} (object {manifest.object}) is damaged: its {len(cell.value):,} bytes are not"
-                " what was written.",
+                f" what was written ({self.gateway.location.described}).",
                 hint=LOG_AGAIN,
                 path=path,
                 object=manifest.object,
@@ -115,7 +115,7 @@ class Transfers:
         if found != manifest.sha256:
             raise ArtifactError(
                 f"{path} (object {manifest.object}) is damaged: its sha256 is {found}, and its manifest says"
-                f" {manifest.sha256}.",
+                f" {manifest.sha256} ({self.gateway.location.described}).",
                 hint=LOG_AGAIN,
                 path=path,
                 object=manifest.object,
