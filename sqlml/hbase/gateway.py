@@ -20,7 +20,7 @@ from sqlml.hbase.connections import Connections
 from sqlml.hbase.location import Location
 from sqlml.hbase.messages import Garbage, names_codec, understood
 from sqlml.hbase.opening import open_channel, tls_context
-from sqlml.hbase.retrying import Tries, logger
+from sqlml.hbase.retrying import Tries
 from sqlml.hbase.settings import Resolver, Settings, check_allowed, pinned
 from sqlml.hbase.tables import FamilyFacts
 from sqlml.hbase.transport import Channel, Deadline, thrift
@@ -75,13 +75,7 @@ class Gateway:
         if not rows:
             return {}
 
-        def read(client: Any) -> dict[bytes, Cell]:  # Any here and below: methods that thriftpy2 makes at run time
-            found = dict(_cells(client.getRowsWithColumns(self._table, list(rows), [column], {}), column))
-            if not found.keys() <= set(rows):
-                raise Garbage("it has rows that were not asked for")
-            return found
-
-        return self._repeated(doing, read)
+        return self._repeated(doing, functools.partial(self._read, rows, column))
 
     def page(
         self, start: bytes, stop: bytes, column: bytes, *, limit: int, doing: str, keys_only: bool = False
@@ -91,7 +85,7 @@ class Gateway:
         With `keys_only` their values are empty.
         """
 
-        def read(client: Any) -> list[tuple[bytes, Cell]]:
+        def read(client: Any) -> list[tuple[bytes, Cell]]:  # Any here and below: methods made at run time
             scan = thrift().TScan(
                 startRow=start,
                 stopRow=stop,
@@ -120,23 +114,32 @@ class Gateway:
 
     def put_many(self, cells: Mapping[bytes, bytes], column: bytes, *, doing: str) -> None:
         """Write cells, a round trip for as many as the gateway takes; after an error any part may be written."""
-        for part in self._parts(cells):
-            self._repeated(doing, functools.partial(self._write, part, column))
+        parts = list(self._parts(cells))
+
+        def write(client: Any) -> None:
+            while parts:  # another try goes on where the last one stopped
+                self._write(parts[0], column, client)
+                del parts[0]
+
+        if parts:
+            self._repeated(doing, write)
 
     def switch(self, row: bytes, column: bytes, expected: bytes | None, value: bytes, *, doing: str) -> bool | None:
         """Write `value`, which nobody else writes, where the cell holds `expected` (None: where there is none).
 
         It is sent once at most. None means that the connection broke and nobody knows whether it was written.
+        `expected` is never empty: HBase takes that for none.
         """
 
         def send(client: Any) -> bool:
             mutation = thrift().Mutation(column=column, value=value)
             return bool(client.checkAndPut(self._table, row, column, expected, mutation, {}))
 
-        done = self._once(doing, send)
+        tries = self._tries(doing)
+        done = self._once(tries, send)
         if done is False:
             # The gateway itself tries again when a region server dies, and may meet what its own first try wrote.
-            cell = self.get(row, column, doing=doing)
+            cell = self._repeated(doing, functools.partial(self._read, [row], column), tries).get(row)
             return cell is not None and cell.value == value
         return done
 
@@ -198,9 +201,9 @@ class Gateway:
         """Close the connections of all threads; an operation under way in another thread is tried again or fails."""
         self._connections.close_all()
 
-    def _repeated(self, doing: str, work: Callable[[Any], T]) -> T:
+    def _repeated(self, doing: str, work: Callable[[Any], T], tries: Tries | None = None) -> T:
         """`work`, again after failures that pass: it must be harmless to do it twice."""
-        tries = Tries(self.location, self.settings, doing, self._pause)
+        tries = tries or self._tries(doing)
         while True:
             try:
                 channel = self._channel(tries.deadline)
@@ -213,9 +216,8 @@ class Gateway:
                 self._answered = True
                 return result
 
-    def _once(self, doing: str, work: Callable[[Any], T]) -> T | None:
+    def _once(self, tries: Tries, work: Callable[[Any], T]) -> T | None:
         """`work`, at most once; None when nobody knows whether it was done. Connecting is tried again like anything."""
-        tries = Tries(self.location, self.settings, doing, self._pause)
         while True:
             try:
                 channel = self._channel(tries.deadline)
@@ -226,13 +228,19 @@ class Gateway:
             with channel.calling(tries.deadline) as client:
                 result = work(client)
         except Exception as error:  # what HBase certainly refused is raised, all else is unknown
-            failure = understood(error, self.settings.timeout_s)
-            if failure.retry == "never":
-                raise tries.error(failure, StoreError) from error
-            logger.warning("HBase at %s %s while %s.", self.location.place, failure.what, doing)
+            tries.unknown(error)
             return None
         self._answered = True
         return result
+
+    def _tries(self, doing: str) -> Tries:
+        return Tries(self.location, self.settings, doing, self._pause)
+
+    def _read(self, rows: Sequence[bytes], column: bytes, client: Any) -> dict[bytes, Cell]:
+        found = dict(_cells(client.getRowsWithColumns(self._table, list(rows), [column], {}), column))
+        if not found.keys() <= set(rows):
+            raise Garbage("it has rows that were not asked for")
+        return found
 
     def _channel(self, deadline: Deadline) -> Channel:
         """This thread's connection, fit for use."""

@@ -59,6 +59,17 @@ class Tries:
             logger.warning("HBase at %s %s while %s; trying again.", self._location.place, failure.what, self._doing)
         self._pause(pause)
 
+    def unknown(self, error: BaseException) -> None:
+        """Return when the outcome of what was sent once is not known after `error`.
+
+        Raises:
+            StoreError: it was certainly refused.
+        """
+        failure = understood(error, self._settings.timeout_s)
+        if failure.retry == "never":
+            raise self.error(failure, StoreError) from error
+        logger.warning("HBase at %s %s while %s.", self._location.place, failure.what, self._doing)
+
     def error(self, failure: Failure, kind: type[StoreError]) -> StoreError:
         passed = time.monotonic() - self._began
         tried = f", {self.count} tries in {passed:.0f} s" if self.count > 1 else ""

@@ -21,6 +21,7 @@ from sqlml.hbase.location import Location, parse
 from sqlml.hbase.settings import Sasl, Settings
 from tests.hbase.scripted import (
     STAMP,
+    Exchange,
     ScriptedGateway,
     Turn,
     bytes_of,
@@ -411,6 +412,26 @@ def test_frames_stay_below_what_the_gateway_takes(server: ScriptedGateway) -> No
 
     assert [len(part) for part in parts] == [2, 2, 1]
     assert [pair for part in parts for pair in part] == list(cells.items())
+
+
+def test_a_write_in_parts_goes_on_where_it_stopped(server: ScriptedGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[list[bytes]] = []
+
+    def keep(then: Turn) -> Turn:
+        def turn(exchange: Exchange) -> None:
+            sent.append([batch.row for batch in exchange.args.rowBatches])
+            then(exchange)
+
+        return turn
+
+    server.turns += [keep(truth), keep(cut), keep(truth), keep(truth)]
+    gateway = gateway_to(server)
+    monkeypatch.setattr(gateway, "_parts", lambda cells: iter([[(b"1", b"")], [(b"2", b"")], [(b"3", b"")]]))
+
+    gateway.put_many({}, b"d:c", doing="writing")
+
+    assert sent == [[b"1"], [b"2"], [b"2"], [b"3"]]
+    gateway.close()
 
 
 def test_an_unknown_compression_is_refused_without_asking(server: ScriptedGateway) -> None:
