@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import struct
 import threading
@@ -15,6 +16,9 @@ from thriftpy2.protocol import TBinaryProtocol
 from thriftpy2.thrift import TMessageType
 from thriftpy2.transport import TBufferedTransport, TMemoryBuffer, TSocket
 
+from sqlml.hbase.gateway import Gateway
+from sqlml.hbase.location import Location
+from sqlml.hbase.settings import Settings
 from sqlml.hbase.transport import thrift
 
 STAMP = 1_700_000_000_000
@@ -194,3 +198,17 @@ class ScriptedGateway:
                 turn = self.turns.pop(0) if self.turns else truth
                 turn(Exchange(self, sock, connection, api, number, args))
         self.ended.release()
+
+
+QUICK = Settings(timeout_s=0.2, deadline_s=5, first_contact_s=1)
+
+
+def gateway_to(server: ScriptedGateway, **changes: object) -> Gateway:
+    settings = dataclasses.replace(QUICK, **changes)  # type: ignore[arg-type]
+    return Gateway(Location(server.host, server.port, "models", "x"), settings, pause=lambda seconds: None)
+
+
+def get(gateway: Gateway, row: bytes = b"a") -> bytes:
+    cell = gateway.get(row, b"m:c", doing=f"reading row {row.decode()}")
+    assert cell is not None
+    return cell.value
