@@ -19,7 +19,7 @@ from sqlml.catalog.migrations import migrate
 from sqlml.demo.customers import customers
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/sql.md", "docs/catalog.md", "docs/operations.md", "docs/security.md")
+PAGES = ("README.md", "docs/sql.md", "docs/catalog.md", "docs/operations.md", "docs/security.md", "docs/hbase.md")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -102,6 +102,13 @@ def test_the_commands_on_a_page_are_commands_with_these_options(page: str, line:
     command.make_context(name, arguments, obj=cli.Session())
 
 
+def test_the_page_on_hbase_has_every_setting() -> None:
+    text = (ROOT / "docs/hbase.md").read_text(encoding="utf-8")
+    table = text.split("| setting | variable | |", 1)[1].split("\n\n", 1)[0]
+
+    assert set(re.findall(r"`([a-z_]+)`(?=[^|]*\| `SQLML)", table)) == set(config.HBASE_SETTINGS)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_in_a_text_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
@@ -113,6 +120,7 @@ def test_the_commands_in_a_text_exist(page: str) -> None:
 def test_the_settings_in_a_text_exist() -> None:
     text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     known = {f"SQLML_{name.upper()}" for name in (*config.SETTINGS, *config.ENVIRONMENT_OF_DEPLOYMENT)}
+    known |= {f"SQLML_HBASE_{name.upper()}" for name in (*config.HBASE_SETTINGS, *config.HBASE_SECRETS)}
 
     assert set(re.findall(r"SQLML_[A-Z_]+", text)) <= known
 
