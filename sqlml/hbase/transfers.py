@@ -124,12 +124,25 @@ class Transfers:
     def _in_order(self, calls: Iterable[Callable[[], Result]]) -> Iterator[Result]:
         """Results in the order of `calls`, which are made by the workers, a few ahead of what is consumed."""
         waiting: deque[Future[Result]] = deque()
+        failures: list[BaseException] = []
+
+        def unless_failed(call: Callable[[], Result]) -> Result:
+            # Else a worker whose call has just failed would begin the next one before that is cancelled, and wait for
+            # another deadline. What comes first in order may not be what failed first.
+            if failures:
+                raise failures[0]
+            try:
+                return call()
+            except BaseException as error:
+                failures.append(error)
+                raise
+
         try:
             for call in calls:
                 # Whoever holds no slot waits for one; whoever holds some gives one back first: nobody waits for ever.
                 while len(waiting) >= self._ahead or not self._slots.acquire(blocking=not waiting):
                     yield self._next(waiting)
-                waiting.append(self._workers.submit(call))
+                waiting.append(self._workers.submit(unless_failed, call))
             while waiting:
                 yield self._next(waiting)
         finally:

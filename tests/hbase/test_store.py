@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sqlml.errors import ArtifactError, LocationRefused
+from sqlml.errors import ArtifactError, LocationRefused, StoreError
 from sqlml.hbase import checking, collecting, files, layout, reading, writing
 from sqlml.hbase.layout import CHUNK_BYTES, CHUNK_COLUMN, MANIFEST_COLUMN
 from sqlml.hbase.store import MANIFEST_NAME, Store
@@ -325,3 +325,18 @@ def test_a_download_replaces_the_target_only_when_it_is_whole(store: Store, tmp_
     store.gateway.put(row, CHUNK_COLUMN, chunk, doing="")
     reading.fetch(store.gateway, store.transfers, "f", target)
     assert [path.stat().st_size for path in tmp_path.iterdir()] == [CHUNK_BYTES + 1]
+
+
+def test_after_one_failure_no_other_chunk_is_begun(store: Store) -> None:
+    """Each of them might wait for a whole deadline."""
+    began: list[bytes] = []
+
+    def fail(call: str, row: bytes) -> None:
+        if call == "put" and row.startswith(b"d/"):
+            began.append(row)
+            raise StoreError("the gateway has stopped answering")
+
+    store.gateway.before = fail  # type: ignore[attr-defined]
+    with pytest.raises(StoreError, match="has stopped answering"):
+        write(store, "f", bytes(8 * CHUNK_BYTES))
+    assert len(began) <= 2  # the workers of this store
