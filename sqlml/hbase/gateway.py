@@ -6,6 +6,7 @@ Every failure is a StoreError that names the gateway, the table and what was bei
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import re
@@ -159,7 +160,21 @@ class Gateway:
             self._repeated(doing, functools.partial(self._change, part))
 
     def _change(self, changes: list[Any], client: Any) -> None:  # Any: as above
-        client.mutateRows(self._table, changes, {})
+        with self._missing_table_said(client):
+            client.mutateRows(self._table, changes, {})
+
+    @contextlib.contextmanager
+    def _missing_table_said(self, client: Any) -> Iterator[None]:  # Any: as above
+        """All that HBase says of many rows, or a write, of a missing table is its name, among servers that gave up.
+
+        Asking for the families says it (by an exception of its own) or shows that it is something else.
+        """
+        try:
+            yield
+        except thrift().IOError as error:
+            if re.search(rb"Failed \d+ actions?: " + re.escape(self._table) + b": ", _raw(error.message)):
+                client.getColumnDescriptors(self._table)
+            raise
 
     def families(self, *, doing: str) -> dict[bytes, FamilyFacts]:
         """The table's column families, names without the colon."""
@@ -258,15 +273,7 @@ class Gateway:
 
     def _write(self, cells: list[tuple[bytes, bytes]], column: bytes, client: Any) -> None:
         mutation, batch = thrift().Mutation, thrift().BatchMutation
-        changes = [batch(row=row, mutations=[mutation(column=column, value=value)]) for row, value in cells]
-        try:
-            client.mutateRows(self._table, changes, {})
-        except thrift().IOError as error:
-            # All that HBase says of a write to a missing table is its name, among servers that gave up. Asking for
-            # the families says it (by an exception of its own) or shows that it is something else.
-            if re.search(rb"Failed \d+ actions?: " + re.escape(self._table) + b": ", _raw(error.message)):
-                client.getColumnDescriptors(self._table)
-            raise
+        self._change([batch(row=row, mutations=[mutation(column=column, value=value)]) for row, value in cells], client)
 
     def _parts(self, cells: Mapping[bytes, bytes]) -> Iterator[list[tuple[bytes, bytes]]]:
         if self.settings.transport != "framed":

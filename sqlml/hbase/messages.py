@@ -45,6 +45,8 @@ AS_THE_GATEWAY = (
     "SQLML_HBASE_TRANSPORT, SQLML_HBASE_PROTOCOL, SQLML_HBASE_TLS and SQLML_HBASE_SASL must be as the gateway has them."
 )
 
+BEHIND_THE_GATEWAY = "Look at the gateway, and at the region servers behind it."
+
 # Conditions that pass: a region moves, a server dies and another takes over, the gateway waited long enough.
 TRANSIENT = frozenset(
     {

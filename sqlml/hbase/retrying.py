@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from sqlml.errors import SqlmlError, StoreError, StoreTimeout
 from sqlml.hbase.location import Location
-from sqlml.hbase.messages import AS_THE_GATEWAY, Failure, Unanswered, understood
+from sqlml.hbase.messages import AS_THE_GATEWAY, BEHIND_THE_GATEWAY, Failure, Unanswered, understood
 from sqlml.hbase.settings import Settings
 from sqlml.hbase.transport import Deadline
 
@@ -43,8 +43,8 @@ class Tries:
             raise error
         self.count += 1
         failure = understood(error, self._settings.timeout_s)
-        if not known and failure.hint is None:
-            failure = replace(failure, hint=AS_THE_GATEWAY)
+        if failure.hint is None and failure.retry == "always":
+            failure = replace(failure, hint=BEHIND_THE_GATEWAY if known else AS_THE_GATEWAY)
         passed = time.monotonic() - self._began
         if failure.retry == "never" or (failure.retry == "few" and self.count >= FEW):
             raise self.error(failure, StoreError) from error
@@ -73,7 +73,7 @@ class Tries:
     def error(self, failure: Failure, kind: type[StoreError]) -> StoreError:
         passed = time.monotonic() - self._began
         tried = f", {self.count} tries in {passed:.0f} s" if self.count > 1 else ""
-        over = f" The {self._settings.deadline_s:g} s for it are over." if kind is StoreTimeout else ""
+        over = f" Its deadline of {self._settings.deadline_s:g} s is over." if kind is StoreTimeout else ""
         hint = failure.hint.format(uri=self._location.uri) if failure.hint else None
         return kind(
             f"HBase at {self._location.place} {failure.what.rstrip('.')}"

@@ -6,7 +6,9 @@ untested: there is no Kerberos where the tests run. So are the wrapped modes aut
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 from sqlml.errors import UsageError
@@ -70,33 +72,38 @@ def negotiated(stream: Stream, host: str, sasl: Sasl, *, encrypted: bool) -> Sas
             f"SASL PLAIN would send the password to {host} in the clear.", hint="Switch TLS on: SQLML_HBASE_TLS=1."
         )
     try:
-        from puresasl import QOP, SASLError
         from puresasl.client import SASLClient
     except ImportError as error:
         raise UsageError(
             f"SASL {sasl.mechanism} needs pure-sasl.", hint="Install it with: pip install 'sqlml[kerberos]'"
         ) from error
     credentials = {} if sasl.mechanism == "GSSAPI" else {"username": sasl.user, "password": sasl.password}
-    try:
-        client = SASLClient(host, service=sasl.service, mechanism=sasl.mechanism, qops=QOP.all, **credentials)
-        _send(stream, START, sasl.mechanism.encode())
+    with _refused(sasl.mechanism):
+        client = SASLClient(host, service=sasl.service, mechanism=sasl.mechanism, **credentials)
         # DIGEST-MD5 speaks second: its client has nothing to say before the challenge.
-        first = b"" if sasl.mechanism == "DIGEST-MD5" else client.process()
-        _send(stream, OK, _bytes(first))
-        while True:
-            status, payload = _received(stream)
-            if status == COMPLETE:
-                break
-            if status != OK:
-                reason = first_line(payload)
-                raise SaslRefused(f"did not accept us with SASL {sasl.mechanism}: {reason or 'no reason given'}")
-            _send(stream, OK, _bytes(client.process(payload)))
-        if sasl.mechanism == "DIGEST-MD5" and payload:
-            client.process(payload)  # the gateway's own proof
-        return SaslStream(stream, client)
-    except SASLError as error:
-        # Its texts are about mechanisms and protocol, never about a password.
-        raise SaslRefused(f"and we do not agree on SASL {sasl.mechanism}: {error}") from error
+        answer = b"" if sasl.mechanism == "DIGEST-MD5" else client.process()
+    _send(stream, START, sasl.mechanism.encode())
+    _send(stream, OK, _bytes(answer))
+    while True:
+        status, payload = _received(stream)
+        if status not in (OK, COMPLETE):
+            raise SaslRefused(
+                f"did not accept us with SASL {sasl.mechanism}: {first_line(payload) or 'no reason given'}"
+            )
+        if status == OK or payload:  # what comes with the end is the gateway's own proof
+            with _refused(sasl.mechanism):
+                answer = client.process(payload)
+        if status == COMPLETE:
+            return SaslStream(stream, client)
+        _send(stream, OK, _bytes(answer))
+
+
+@contextlib.contextmanager
+def _refused(mechanism: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # puresasl's own, or the ones of the Kerberos library below it, which it passes on
+        raise SaslRefused(f"and we do not agree on SASL {mechanism}: {first_line(error)}") from error
 
 
 def exactly(stream: Stream, size: int) -> bytes:

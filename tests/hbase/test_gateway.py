@@ -128,7 +128,7 @@ def test_no_operation_outlasts_its_deadline(server: ScriptedGateway, turn: Turn)
     assert time.monotonic() - began < 3
     assert str(failure.value).startswith(f"HBase at 127.0.0.1:{server.port} did not answer within ")
     assert "(while reading row a, table models" in str(failure.value)
-    assert "The 0.7 s for it are over." in str(failure.value)
+    assert "Its deadline of 0.7 s is over. Look at the gateway" in str(failure.value)
     assert failure.value.details == {
         "place": f"127.0.0.1:{server.port}",
         "table": "models",

@@ -84,6 +84,25 @@ def answered(reply: bytes) -> SaslStream:
         return negotiated(Stream(near, 0.2, Deadline(1)), "localhost", PLAIN, encrypted=False)
 
 
+def test_digest_md5_answers_the_challenge() -> None:
+    near, far = socket.socketpair()
+    challenge = b'realm="hbase",nonce="n",qop="auth",charset=utf-8,algorithm=md5-sess'
+    with near, far:
+        far.sendall(struct.pack(">BI", 2, len(challenge)) + challenge)
+        with pytest.raises(TimeoutError):  # the other end says no more
+            negotiated(
+                Stream(near, 0.2, Deadline(1)),
+                "localhost",
+                Sasl("DIGEST-MD5", "hbase", "jane", "s3cret"),
+                encrypted=False,
+            )
+        heard = far.recv(4096)
+
+    assert heard.startswith(struct.pack(">BI", 1, 10) + b"DIGEST-MD5" + struct.pack(">BI", 2, 0))
+    assert b'username="jane"' in heard
+    assert b"s3cret" not in heard
+
+
 @pytest.mark.parametrize("reply", [b"HTTP/1.1 400 Bad Request\r\n", b"\x02\xff\xff\xff\xff", b"\x00" * 9])
 def test_what_is_not_sasl_is_no_answer(reply: bytes) -> None:
     with pytest.raises(Garbage, match="does not speak SASL"):
