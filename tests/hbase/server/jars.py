@@ -65,7 +65,7 @@ def require_java() -> None:
         raise Unavailable(f"java is of version {version}, and HBase is run with {OLDEST_JAVA} or newer: {INSTALL}")
 
 
-def fetch(say: Callable[[str], None] = narrate, *, local_repository: Path | None = None) -> Path:
+def fetch(say: Callable[[str], None] = narrate) -> Path:
     """Fetch the jars unless they are there, and return their folder. Two that fetch at once wait for each other."""
     require_java()
     target = cache()
@@ -81,17 +81,15 @@ def fetch(say: Callable[[str], None] = narrate, *, local_repository: Path | None
             say(f"Fetching HBase into {target} with Maven: 123 MB, once ...")
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}-") as folder:
                 fetched = Path(folder, "jars")
-                _copy(fetched, local_repository)
+                _copy(fetched)
                 fetched.rename(target)  # all of them or none: a folder with that name is complete
             say(f"Fetched {len(list(target.glob('*.jar')))} jars.")
     return target
 
 
-def _copy(folder: Path, local_repository: Path | None) -> None:
+def _copy(folder: Path) -> None:
     command = ["mvn", "-B", "-q", "-f", str(POM), PLUGIN]
     command += ["-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
-    if local_repository is not None:
-        command.append(f"-Dmaven.repo.local={local_repository}")
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0 or not list(folder.glob("hbase-thrift-*.jar")):
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][:3]
