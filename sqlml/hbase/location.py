@@ -74,10 +74,6 @@ def parse(uri: str, *, prefix_required: bool = True) -> Location:
     'hbase://hbase.example:9090/models/churn/1'
     """
     _refuse_unprintable(uri)
-    if len(uri) > MAX_PATH_BYTES + 1000:
-        raise LocationRefused(
-            f"A location of {len(uri):,} characters is too long.", hint=f"A path has at most {MAX_PATH_BYTES:,} bytes."
-        )
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme.lower() != SCHEME:
         raise LocationRefused(f"{_shown(uri)} is not an hbase:// location.", hint=FORMS)
@@ -216,6 +212,11 @@ def _decoded(segment: str) -> str | None:
 
 def _refuse_unprintable(text: str) -> None:
     """Before anything splits `text`: urllib drops newlines and tabs silently, so its answer is about another text."""
+    if len(text) > MAX_PATH_BYTES + 1000:
+        raise LocationRefused(
+            f"A location or path of {len(text):,} characters is too long.",
+            hint=f"A path has at most {MAX_PATH_BYTES:,} bytes.",
+        )
     for character in text:
         category = unicodedata.category(character)
         if category in ("Cc", "Cs"):

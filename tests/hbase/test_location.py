@@ -134,6 +134,14 @@ def test_a_whole_table_is_named_where_it_may_be() -> None:
     assert parse("hbase://t@h", prefix_required=False).uri == "hbase://h:9090/t"
 
 
+def test_what_is_too_long_is_not_looked_at() -> None:
+    for text in ("a\n" * 10_000_000, "hbase://" + "h" * 20_000_000):
+        with pytest.raises(LocationRefused, match="characters is too long"):
+            parse(text)
+        with pytest.raises(LocationRefused, match="characters is too long"):
+            check_path(text)
+
+
 def test_paths_inside_may_have_what_a_uri_may_not() -> None:
     for path in ("a#b", "a?b", "50%", "a b/ü/\\", "...", ".hidden", "a" * MAX_PATH_BYTES):
         assert check_path(path) == path
