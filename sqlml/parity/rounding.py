@@ -103,6 +103,7 @@ def graph_feed(model: OnnxModel, features: pa.Table) -> dict[str, Array]:
 
 
 def _propagate(node: Any, values: dict[str, Any], errors: dict[str, Any]) -> None:
+    import numpy as np
     import onnx
     from onnx import numpy_helper
 
@@ -116,7 +117,23 @@ def _propagate(node: Any, values: dict[str, Any], errors: dict[str, Any]) -> Non
         return
     inputs = [values[name] if name else None for name in node.input]
     known = [_error(errors, values, name) if name else None for name in node.input]
-    errors[node.output[0]] = rule(attributes, inputs, known, output, ROUNDOFF[output.dtype.name])
+    error = rule(attributes, inputs, known, output, ROUNDOFF[output.dtype.name])
+    errors[node.output[0]] = np.where(np.isnan(error) & _overflown(known, len(output)), np.inf, error)
+
+
+def _overflown(errors: Sequence[Any], rows: int) -> Any:
+    """Rows in which a sum before this operator exceeds the largest double, shaped as a column.
+
+    Its terms may come to infinity, or cancel to NaN: with fused multiply-add, which BLAS uses and SQL does not, inf - inf
+    need not arise where it does without. A NaN's own error would be NaN, which says less than what is known.
+    """
+    import numpy as np
+
+    found = np.zeros((rows, 1), dtype=bool)
+    for error in errors:
+        if error is not None and np.ndim(error) == 2 and len(error) == rows:
+            found |= np.isinf(error).any(axis=1, keepdims=True)
+    return found
 
 
 def _error(errors: Mapping[str, Any], values: Mapping[str, Any], name: str) -> Any:
@@ -228,14 +245,18 @@ def _widest(
 
 
 def _lipschitz(factor: float, most: float = float("inf")) -> Rule:
-    """Functions that move at most `factor` times as far as their argument, and at most `most` in all."""
+    """Functions that move at most `factor` times as far as their argument, and at most `most` in all.
+
+    Past an overflow there is no `most`: where one computation has infinity, and so a number, another has NaN.
+    """
 
     def rule(
         attributes: Mapping[str, Any], values: Sequence[Any], errors: Sequence[Any], output: Any, unit: float
     ) -> Any:
         import numpy as np
 
-        return np.minimum(factor * errors[0], most) + SPARE * unit * np.abs(output)
+        moved = np.where(np.isinf(errors[0]), np.inf, np.minimum(factor * errors[0], most))
+        return moved + SPARE * unit * np.abs(output)
 
     return rule
 
@@ -246,7 +267,8 @@ def _softmax(
     import numpy as np
 
     widest = np.max(errors[0], axis=-1, keepdims=True)
-    return np.minimum(output * np.expm1(np.minimum(2 * widest, 700.0)), 1.0) + (output.shape[-1] + SPARE) * unit
+    moved = np.minimum(output * np.expm1(np.minimum(2 * widest, 700.0)), 1.0)
+    return np.where(np.isinf(widest), np.inf, moved) + (output.shape[-1] + SPARE) * unit
 
 
 def _exp(attributes: Mapping[str, Any], values: Sequence[Any], errors: Sequence[Any], output: Any, unit: float) -> Any:
