@@ -252,7 +252,9 @@ class Gateway:
         return Tries(self.location, self.settings, doing, self._pause)
 
     def _read(self, rows: Sequence[bytes], column: bytes, client: Any) -> dict[bytes, Cell]:
-        found = dict(_cells(client.getRowsWithColumns(self._table, list(rows), [column], {}), column))
+        with self._missing_table_said(client):
+            results = client.getRowsWithColumns(self._table, list(rows), [column], {})
+        found = dict(_cells(results, column))
         if not found.keys() <= set(rows):
             raise Garbage("it has rows that were not asked for")
         return found

@@ -86,14 +86,16 @@ def test_hbase_deletes_what_is_not_newer(real: Gateway) -> None:
     "operation",
     [
         lambda gateway: gateway.get(b"r", b"m:c", doing="trying"),
+        lambda gateway: gateway.get_many([b"r", b"s"], b"m:c", doing="trying"),
         lambda gateway: gateway.put(b"r", b"m:c", b"v", doing="trying"),
         lambda gateway: gateway.put_many({b"r": b"v", b"s": b"v"}, b"m:c", doing="trying"),
         lambda gateway: gateway.switch(b"r", b"m:c", None, b"v", doing="trying"),
         lambda gateway: gateway.page(b"", b"", b"m:c", limit=1, doing="trying"),
         lambda gateway: gateway.delete(b"r", b"m:c", doing="trying"),
+        lambda gateway: gateway.delete_many([b"r", b"s"], b"m:c", doing="trying"),
         lambda gateway: gateway.families(doing="trying"),
     ],
-    ids=["get", "put", "put_many", "switch", "page", "delete", "families"],
+    ids=["get", "get_many", "put", "put_many", "switch", "page", "delete", "delete_many", "families"],
 )
 def test_a_missing_table_is_said_at_once(
     hbase: HBaseServer, table_name: str, operation: Callable[[Gateway], object]
