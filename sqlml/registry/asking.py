@@ -10,6 +10,7 @@ download, and its files never pass unverified.
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 import threading
@@ -25,6 +26,7 @@ from sqlml.registry.store_manifest import FILE_NAME
 if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
     from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+    from requests import Response
 
 LARGEST = 64 << 20
 """Bytes: room for more than a hundred thousand files."""
@@ -32,6 +34,7 @@ LONGEST_S = 300.0
 """More than a store's own deadline: while one of its servers is replaced, the answer takes a minute."""
 ABSENT_NAME = ".sqlml-no-such-file"
 BLOCK = 1 << 20
+LONGEST_MESSAGE = 64 << 10
 
 
 class _Unclear(Exception):
@@ -106,12 +109,29 @@ def _over_http(repository: HttpArtifactRepository, name: str) -> bytes | None:
             if response.status_code == 404:
                 return None
             if response.status_code != 200:
-                raise _Unclear(response.status_code, f"its server answers with status {response.status_code}")
+                raise _Unclear(response.status_code, f"its server answers with status {_said(response)}")
             return _joined(response.iter_content(BLOCK), until)
     except (_Unclear, SqlmlError):
         raise
     except Exception as error:  # of requests, urllib3 or MLflow: no answer, or half of one
         raise _Unclear(object(), reason(error)) from error
+
+
+def _said(response: Response) -> str:
+    """The status, and the message that MLflow's servers send with it."""
+    content = next(response.iter_content(LONGEST_MESSAGE), b"")
+    message = _message(content.decode("utf-8", "replace"))
+    return f"{response.status_code}: {reason(Exception(message))}" if message else str(response.status_code)
+
+
+def _message(text: str) -> str | None:
+    """Of an error as MLflow's servers send it."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    message = document.get("message") if isinstance(document, dict) else None
+    return message if isinstance(message, str) and message else None
 
 
 def _joined(blocks: Iterable[bytes], until: float) -> bytes:
@@ -171,11 +191,35 @@ def _downloaded(repository: ArtifactRepository, name: str) -> bytes | None:
         return path.read_bytes()
 
 
+def refusal(repository: ArtifactRepository, error: Exception) -> str:
+    """The `reason` of an error; where MLflow repeated a request until it was tired of it, the server's own words.
+
+    Those are lost by the repetitions, so the server is asked once more.
+    """
+    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+
+    if isinstance(repository, HttpArtifactRepository) and re.search(r"too many 5\d\d error responses", str(error)):
+        try:
+            _over_http(repository, FILE_NAME)
+        except _Unclear as unclear:
+            return str(unclear)
+        except SqlmlError:
+            pass
+    return reason(error)
+
+
 def reason(error: Exception) -> str:
-    """The first line of a store's error, or what MLflow says of the first of the files that did not come."""
+    """The first line of a store's error, or what MLflow says of the first of the files that did not come.
+
+    Where the store is behind a server, the error has the server's in it, and that has the reason.
+    """
     text = str(error).strip()
     if of_file := re.search(r"^##### File (.+) #####\n(.+)", text, re.MULTILINE):
-        text = f"{of_file[1]}: {of_file[2]}"
+        text = of_file[2]
+    if (answer := re.search(r"Response text: (\{.*\})", text)) and (message := _message(answer[1])):
+        text = reason(Exception(message))
+    if of_file and of_file[1] not in text:
+        text = f"{of_file[1]}: {text}"
     return shown(text.splitlines()[0].rstrip(".: ") if text else type(error).__name__)
 
 

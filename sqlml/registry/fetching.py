@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from sqlml.errors import ArtifactError, SqlmlError
 from sqlml.registry import store_manifest
-from sqlml.registry.asking import manifest_content, reason
+from sqlml.registry.asking import manifest_content, reason, refusal
 from sqlml.registry.files import ArtifactFile, hashed
 from sqlml.registry.references import ModelVersion
-from sqlml.registry.store import opened, shown
+from sqlml.registry.store import BOUNDS_OF_DOWNLOADS, opened, shown
 from sqlml.registry.store_manifest import StoreManifest
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def fetch(model_version: ModelVersion, directory: Path) -> Brought:
         SqlmlError: what a store that is a plugin of sqlml's raises.
     """
     place = f"{model_version.description} at {shown(model_version.location)}"
-    with opened(model_version.tracking_uri, model_version.registry_uri, bounded=False) as store:
+    with opened(model_version.tracking_uri, model_version.registry_uri, bounds=BOUNDS_OF_DOWNLOADS) as store:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         with _reading(place):
@@ -52,7 +52,7 @@ def fetch(model_version: ModelVersion, directory: Path) -> Brought:
 
 def _bring(repository: ArtifactRepository, directory: Path, place: str) -> Brought | ArtifactError:
     """One attempt; an error that is returned may be gone if all is brought again, one that is raised is not."""
-    with _reading(place):
+    with _reading(place, repository):
         listed = _listed(repository)
         if listed:
             repository.download_artifacts("", dst_path=str(directory))  # type: ignore[no-untyped-call]  # MLflow's
@@ -65,7 +65,7 @@ def _bring(repository: ArtifactRepository, directory: Path, place: str) -> Broug
             f"The artifact of {place} has a file {store_manifest.FILE_NAME}, a name that is the artifact store's own.",
             hint="Log the model without it.",
         )
-    with _reading(place):
+    with _reading(place, repository):
         content = manifest_content(repository)
     try:
         manifest = None if content is None else store_manifest.parse(content, place)
@@ -77,7 +77,7 @@ def _bring(repository: ArtifactRepository, directory: Path, place: str) -> Broug
 
 
 @contextmanager
-def _reading(place: str) -> Iterator[None]:
+def _reading(place: str, repository: ArtifactRepository | None = None) -> Iterator[None]:
     try:
         yield
     except SqlmlError:  # from a store that is a plugin of sqlml's: it says best itself what happened
@@ -86,8 +86,9 @@ def _reading(place: str) -> Iterator[None]:
         if isinstance(error.__cause__, SqlmlError):  # the same, as MLflow is told of it
             raise error.__cause__ from None
         # Every artifact store has exceptions of its own; what they have in common is that the files did not come.
+        why = reason(error) if repository is None else refusal(repository, error)
         raise ArtifactError(
-            f"The artifact of {place} could not be read: {reason(error)}.",
+            f"The artifact of {place} could not be read: {why}.",
             hint="Check that the artifact store runs and that you may read it.",
         ) from error
 

@@ -10,7 +10,7 @@ import os
 import re
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,9 @@ BOUNDS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
+# A server that has the files elsewhere brings them whole before it sends the first byte, and waits itself, minutes if
+# need be, for a store that is just not there. More patience than its own helps nobody.
+BOUNDS_OF_DOWNLOADS = {**BOUNDS, "MLFLOW_HTTP_REQUEST_TIMEOUT": "300"}
 CHECK_URI = "Check --tracking-uri, SQLML_TRACKING_URI or tracking_uri in sqlml.toml."
 
 
@@ -41,10 +44,12 @@ class Store:
 
 
 @contextmanager
-def opened(tracking_uri: str | None, registry_uri: str | None, *, bounded: bool = True) -> Iterator[Store]:
+def opened(
+    tracking_uri: str | None, registry_uri: str | None, *, bounds: Mapping[str, str] = BOUNDS
+) -> Iterator[Store]:
     """MLflow at these URIs; None means what MLflow itself would use. Nothing is created that is not there.
 
-    `bounded` limits every request to seconds; downloads of large files go without.
+    `bounds` limit every request to MLflow's server.
 
     Raises:
         ModelNotFound: MLflow says that what was asked for does not exist.
@@ -53,7 +58,7 @@ def opened(tracking_uri: str | None, registry_uri: str | None, *, bounded: bool 
     for uri in (tracking_uri, registry_uri):
         if uri is not None:
             _refuse_absent(uri)
-    with _quiet(), environment(BOUNDS if bounded else {}):
+    with _quiet(), environment(bounds):
         import mlflow
 
         tracking = tracking_uri or mlflow.get_tracking_uri()
@@ -126,7 +131,7 @@ def _without_user(match: re.Match[str]) -> str:
 
 
 @contextmanager
-def environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
     """The variables set unless the caller has set them, for the length of the block."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from sqlml.errors import ArtifactError
-from sqlml.registry.asking import ABSENT_NAME, manifest_content
+from sqlml.registry.asking import ABSENT_NAME, manifest_content, reason, refusal
 from sqlml.registry.store_manifest import FILE_NAME
 
 LISTING = "listing"
@@ -36,6 +36,8 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"half")
             return
         content = json.dumps({"files": []}).encode() if name == LISTING else b"the manifest"
+        if status >= 400:
+            content = json.dumps({"error_code": "X", "message": f"no {name} today\nor ever"}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -100,3 +102,45 @@ def test_a_manifest_that_is_there_and_does_not_come_is_an_error(server: Any) -> 
 
     with pytest.raises(ArtifactError, match="keeps a manifest of its files, but did not send it"):
         manifest_content(repository)
+
+
+FAILED = "The following failures occurred while downloading one or more artifacts from"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("no\nreally", "no"),
+        ("", "ValueError"),
+        (f"{FAILED} s3://b/p:\n##### File a/b.pkl #####\nnot there\n##### File c #####\nneither", "a/b.pkl: not there"),
+        ('409 Client Error: Conflict for url: http://h/. Response text: {"message": "a is damaged."}', "a is damaged"),
+        ('500 for url. Response text: {"message": 5}', '500 for url. Response text: {"message": 5}'),
+        ("500 for url. Response text: {broken}", "500 for url. Response text: {broken}"),
+        (  # a server's MLflow met it, and a client's MLflow tells of it
+            f"{FAILED} http://h/:\n##### File b.pkl #####\n409 Client Error. Response text: "
+            + json.dumps({"message": f"{FAILED} hbase://h/:\n##### File 1/b.pkl #####\nx/1/b.pkl is damaged. Log it."}),
+            "x/1/b.pkl is damaged. Log it",
+        ),
+    ],
+)
+def test_the_reason_is_what_the_store_itself_said(error: str, expected: str) -> None:
+    assert reason(ValueError(error)) == expected
+
+
+REPEATED = "Max retries exceeded (Caused by ResponseError('too many 503 error responses'))"
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        ({FILE_NAME: [503]}, f"its server answers with status 503: no {FILE_NAME} today"),
+        ({FILE_NAME: [404]}, REPEATED),  # it works again, so nobody knows what it was
+    ],
+    indirect=["server"],
+)
+def test_a_server_that_was_asked_too_often_is_asked_for_its_reason(server: Any, expected: str) -> None:
+    repository, requests = server
+
+    assert refusal(repository, ValueError(REPEATED)) == expected
+    assert refusal(repository, ValueError("another")) == "another"
+    assert requests == [FILE_NAME]
