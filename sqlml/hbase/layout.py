@@ -31,7 +31,7 @@ MANIFEST_COLUMN = b"m:c"
 CHUNK_COLUMN = b"d:c"
 MANIFEST_ROWS, INTENT_ROWS, GARBAGE_ROWS, CHUNK_ROWS = b"m/", b"i/", b"g/", b"d/"
 CHECK_DIGITS = 16
-REMEMBERED = 8
+REMEMBERED = 32
 _CHECKSUM = struct.Struct(">I")
 UPGRADE = "Upgrade sqlml: the file was written by a newer one."
 

@@ -42,8 +42,9 @@ def begin(gateway: Gateway, id_: str, path: str, phase: str, replaces: str | Non
 
 
 def switch(gateway: Gateway, id_: str, intent: Intent, before: bytes | None, after: Manifest | Tombstone) -> None:
-    """Put `after` in the place of the cell `before` (None: of nothing), record what became garbage, end the intent.
+    """Put `after` in the place of the cell there, record what became garbage, end the intent.
 
+    `before` is the cell as it was when the intent was begun; None where there was none.
     Where somebody else was faster, what they wrote is replaced in turn, unless it is a file that was removed and this is
     a removal.
 
@@ -54,12 +55,15 @@ def switch(gateway: Gateway, id_: str, intent: Intent, before: bytes | None, aft
     """
     path, row = intent.path, layout.manifest_row(intent.path)
     doing = f"switching the manifest of {path}"
+    # During a long upload others may have replaced it any number of times, which is more than records remember.
+    known, before = before, _cell(gateway, row, doing)
     for attempt in range(ATTEMPTS):
         old = None if before is None else files.object_of(path, before)
         if isinstance(after, Tombstone) and old is None:
             break  # somebody else has removed it already
-        if attempt > 0 or intent.replaces != old:
-            intent = _renewed(gateway, id_, intent, replace(intent, replaces=old, attempt=attempt))
+        if attempt > 0 or before != known:
+            # What was read since the intent began may be what gc has fenced it with; then this fails.
+            intent = _renewed(gateway, id_, intent, replace(intent, replaces=old, attempt=intent.attempt + 1))
         new = layout.encoded(replace(after, replaced=_chain(path, before)))
         now = new if gateway.switch(row, MANIFEST_COLUMN, before, new, doing=doing) else _cell(gateway, row, doing)
         if now == new or _was_there(gateway, path, id_, before, now):
@@ -68,7 +72,9 @@ def switch(gateway: Gateway, id_: str, intent: Intent, before: bytes | None, aft
                 gateway.put(layout.garbage_row(id_), MANIFEST_COLUMN, garbage, doing=f"ending the write of {path}")
             break
         if now != before:
+            # Somebody was faster, and that is settled. What they wrote may not be the last any more after the pause.
             time.sleep(random.uniform(0, min(LONGEST_PAUSE_S, 0.005 * 2**attempt)))
+            now = _cell(gateway, row, doing)
         before = now
     else:
         raise StoreConflict(

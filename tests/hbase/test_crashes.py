@@ -1,6 +1,6 @@
 """Killed at every call, answers lost at every call, somebody else in between at every call: old or new, never a part.
 
-These run on the table in memory, where each of them is a case of its own; test_faults does it to a real HBase.
+These run on the table in memory, where each of them is a case of its own; test_killed_writer and test_faults do it to a real HBase.
 """
 
 from __future__ import annotations
@@ -237,6 +237,17 @@ def test_killed_while_somebody_else_writes_and_collects(table: Table, operation:
     assert found in allowed
     # The one way to make orphans: gc takes a write over that still goes on, and then that write is killed.
     table.require_clean(found, orphans=True)
+
+
+def test_a_long_upload_during_which_others_write_often_is_no_conflict(table: Table) -> None:
+    def overwritten(call: str) -> None:
+        for _ in range(layout.REMEMBERED + 8):
+            table.quietly(lambda: table.write(OTHER))
+
+    table.write(OLD)
+    table.gateway.before = at_call(3, overwritten)  # at a chunk
+    table.write(NEW)
+    table.require_clean(NEW)
 
 
 def collecting_calls() -> int:
