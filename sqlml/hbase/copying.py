@@ -57,7 +57,7 @@ def put_folder(store: Store, folder: str | None, root: Path, done: Done = lambda
         store.path("/".join(filter(None, (folder, source.relative_to(root).as_posix())))): source
         for source in _below(root)
     }
-    _at_once({path: partial(put_file, store, path, source) for path, source in named.items()}, done)
+    _at_once(store, {path: partial(put_file, store, path, source) for path, source in named.items()}, done)
 
 
 def get_folder(store: Store, path: str, target: Path, done: Done = lambda path, size: None) -> None:
@@ -76,15 +76,18 @@ def get_folder(store: Store, path: str, target: Path, done: Done = lambda path, 
     there = {found.path: partial(get, found) for found in files.below(store.gateway, path)}
     if not there:
         files.require(store.gateway, path)
-    _at_once(there, done)
+    _at_once(store, there, done)
 
 
-def _at_once(copies: Mapping[str, Callable[[], int]], done: Done) -> None:
+def _at_once(store: Store, copies: Mapping[str, Callable[[], int]], done: Done) -> None:
     with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="sqlml-hbase-files") as workers:
         futures = {workers.submit(copy): path for path, copy in copies.items()}
         try:
             for future in as_completed(futures):
                 done(futures[future], future.result())
+        except KeyboardInterrupt:
+            store.gateway.give_up()
+            raise
         finally:
             for future in futures:
                 future.cancel()

@@ -64,6 +64,7 @@ class Gateway:
         self._pause = pause
         self._connections = Connections()
         self._answered = False
+        self._times_given_up = 0
 
     def __repr__(self) -> str:
         return f"Gateway({self.location.uri})"
@@ -216,6 +217,11 @@ class Gateway:
         """Close the connections of all threads; an operation under way in another thread is tried again or fails."""
         self._connections.close_all()
 
+    def give_up(self) -> None:
+        """End what is under way in all threads with a StoreError: nobody waits for it any more. What begins later works."""
+        self._times_given_up += 1
+        self.close_all()
+
     def _repeated(self, doing: str, work: Callable[[Any], T], tries: Tries | None = None) -> T:
         """`work`, again after failures that pass: it must be harmless to do it twice."""
         tries = tries or self._tries(doing)
@@ -249,7 +255,8 @@ class Gateway:
         return result
 
     def _tries(self, doing: str) -> Tries:
-        return Tries(self.location, self.settings, doing, self._pause)
+        began = self._times_given_up
+        return Tries(self.location, self.settings, doing, self._pause, given_up=lambda: self._times_given_up != began)
 
     def _read(self, rows: Sequence[bytes], column: bytes, client: Any) -> dict[bytes, Cell]:
         with self._missing_table_said(client):

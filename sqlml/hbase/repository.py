@@ -109,6 +109,9 @@ class HBaseArtifactRepository(ArtifactRepository, StreamUploadMixin):
         """Bring a file, or all below a folder, to a local folder, and return its path there."""
         try:
             return str(super().download_artifacts(artifact_path, dst_path))  # type: ignore[no-untyped-call]  # MLflow's
+        except KeyboardInterrupt:
+            self._store.gateway.give_up()  # MLflow's threads would wait for HBase, and the process for them
+            raise
         except MlflowException as error:
             if error.error_code == ErrorCode.Name(DATA_LOSS) and not isinstance(error, Damaged):
                 # MLflow has put the errors of all files together in a new one.

@@ -24,13 +24,21 @@ logger = logging.getLogger("sqlml.hbase")
 class Tries:
     """The tries of one operation; `doing` says what it is, as in "reading the manifest of x"."""
 
-    def __init__(self, location: Location, settings: Settings, doing: str, pause: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        location: Location,
+        settings: Settings,
+        doing: str,
+        pause: Callable[[float], None],
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.deadline = Deadline(settings.deadline_s)
         self.count = 0
         self._location = location
         self._settings = settings
         self._doing = doing
         self._pause = pause
+        self._given_up = given_up
         self._began = time.monotonic()
 
     def again(self, error: BaseException, *, known: bool) -> None:
@@ -41,6 +49,7 @@ class Tries:
         """
         if isinstance(error, SqlmlError):
             raise error
+        self._end_if_given_up(error)
         self.count += 1
         failure = understood(error, self._settings.timeout_s)
         if failure.hint is None and failure.retry == "always":
@@ -65,10 +74,15 @@ class Tries:
         Raises:
             StoreError: it was certainly refused.
         """
+        self._end_if_given_up(error)
         failure = understood(error, self._settings.timeout_s)
         if failure.retry == "never":
             raise self.error(failure, StoreError) from error
         logger.warning("HBase at %s %s while %s.", self._location.place, failure.what, self._doing)
+
+    def _end_if_given_up(self, error: BaseException) -> None:
+        if self._given_up():
+            raise self.error(Failure("is no longer waited for", "never"), StoreError) from error
 
     def error(self, failure: Failure, kind: type[StoreError]) -> StoreError:
         passed = time.monotonic() - self._began

@@ -145,6 +145,9 @@ class Transfers:
                 waiting.append(self._workers.submit(unless_failed, call))
             while waiting:
                 yield self._next(waiting)
+        except KeyboardInterrupt:
+            self.gateway.give_up()  # else the workers, and so the process, would wait for their answers
+            raise
         finally:
             for future in waiting:
                 future.cancel()

@@ -96,5 +96,8 @@ class MemoryGateway:
     def rows(self, prefix: bytes) -> list[bytes]:
         return sorted(row for row, _ in self.cells if row.startswith(prefix))
 
+    def give_up(self) -> None:
+        pass
+
     def close_all(self) -> None:
         pass
