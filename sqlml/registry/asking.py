@@ -119,7 +119,10 @@ def _over_http(repository: HttpArtifactRepository, name: str) -> bytes | None:
 
 def _said(response: Response) -> str:
     """The status, and the message that MLflow's servers send with it."""
-    content = next(response.iter_content(LONGEST_MESSAGE), b"")
+    try:
+        content = next(response.iter_content(LONGEST_MESSAGE), b"")
+    except Exception:  # of requests or urllib3: the status alone decides, the message is for people
+        content = b""
     message = _message(content.decode("utf-8", "replace"))
     return f"{response.status_code}: {reason(Exception(message))}" if message else str(response.status_code)
 

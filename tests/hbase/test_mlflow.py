@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
 from sqlml import cli
-from sqlml.hbase import checking, files
+from sqlml.cli import exits
+from sqlml.hbase import files
 from sqlml.hbase.store import Store, open_store
 from tests.hbase import mlflow_client
 from tests.hbase.mlflow_models import NAME, Logged, fitted, log_churn, some_rows, tracking
@@ -44,14 +47,17 @@ def paths(store: Store, folder: str = "") -> list[str]:
 
 
 def assert_clean(store: Store) -> None:
-    checked = checking.check(store.gateway, store.transfers, "")
-    assert checked.clean, (checked.problems, checked.orphans)
+    """Every byte in the table is what was written, and there is nothing else."""
+    assert cli.run(["hbase", "fsck", store.location.uri]) == exits.DONE
 
 
 def collected(store: Store, capsys: pytest.CaptureFixture[str]) -> Any:
     """What `sqlml hbase gc` says that it removed."""
     capsys.readouterr()
-    assert cli.run(["hbase", "gc", store.location.uri, "--older-than", "0s", "--apply", "--orphans", "--json"]) == 0
+    assert (
+        cli.run(["hbase", "gc", store.location.uri, "--older-than", "0s", "--apply", "--orphans", "--json"])
+        == exits.DONE
+    )
     return json.loads(capsys.readouterr().out)
 
 
@@ -296,6 +302,44 @@ def test_what_is_missing_or_refused_is_answered_with_400_or_404(proxied: Proxied
     answer = requests.get(f"{proxied.uri}/api/2.0/mlflow-artifacts/artifacts/{path}", timeout=60)
     assert answer.status_code == (404 if "none" in path else 400)
     assert answer.json()["error_code"] == ("RESOURCE_DOES_NOT_EXIST" if "none" in path else "INVALID_PARAMETER_VALUE")
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("uploads/.sqlml-manifest.json", "reserved"),
+        ("uploads/.sqlml-manifest.json/f", "reserved"),
+        ("uploads/file/below", "uploads/file is a file"),
+        ("uploads", "it is a folder"),
+        ("uploads//a/f", "an empty part"),
+        ("uploads/a%252e%252e/%252e%252e/f", "Invalid path"),
+    ],
+)
+def test_an_upload_that_is_refused_is_answered_with_400(proxied: Proxied, table: Store, path: str, why: str) -> None:
+    root = f"{proxied.uri}/api/2.0/mlflow-artifacts/artifacts"
+    assert requests.put(f"{root}/uploads/file", data=b"1", timeout=60).status_code == 200
+
+    answer = requests.put(f"{root}/{path}", data=b"2", timeout=60)
+
+    assert answer.status_code == 400
+    assert why in answer.json()["message"]
+    assert paths(table, "proxied/uploads") == ["proxied/uploads/file"]
+
+
+@pytest.mark.parametrize(
+    ("header", "body"), [("Content-Length: 1000", b"half"), ("Transfer-Encoding: chunked", b"4\r\nhalf\r\n")]
+)
+def test_an_upload_that_breaks_off_leaves_nothing(proxied: Proxied, table: Store, header: str, body: bytes) -> None:
+    place = urlsplit(proxied.uri)
+    request = f"PUT /api/2.0/mlflow-artifacts/artifacts/half/f HTTP/1.1\r\nHost: {place.netloc}\r\n{header}\r\n\r\n"
+    with socket.create_connection((place.hostname, place.port), timeout=60) as connection:
+        connection.sendall(request.encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):  # until the server is done with it
+            pass
+
+    assert paths(table, "proxied/half") == []
+    assert_clean(table)
 
 
 def test_a_location_that_a_client_chose_is_refused_and_the_server_connects_nowhere(

@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException, MlflowTraceDataCorrupted, MlflowT
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from sqlml.hbase.layout import CHUNK_COLUMN, MANIFEST_COLUMN, chunk_row, manifest_row, with_checksum
+from sqlml.hbase.location import parse
 from sqlml.hbase.repository import HBaseArtifactRepository
 from sqlml.hbase.store import MANIFEST_NAME, Store, open_store
 
@@ -212,6 +213,19 @@ def test_a_repository_sees_only_what_is_below_it(uri: str, tmp_path: Path) -> No
     assert listed(opened(f"{uri}/x")) == [("f", False, 7), ("y", True, None)]
     opened(f"{uri}/x").delete_artifacts()
     assert listed(opened(uri)) == listed(opened(f"{uri}x")) == [("f", False, 7)]
+
+
+def test_what_mlflow_appends_to_a_location_is_the_same_place_in_both_forms() -> None:
+    from mlflow.utils.uri import append_to_uri_path
+
+    for root in (
+        "hbase://h:9090/t/mlflow",
+        "hbase://h:9090/t/mlflow/",
+        "hbase://t@h:9090/mlflow",
+        "hbase://t@h/mlflow/",
+    ):
+        found = append_to_uri_path(root, "1", "models", "m-1", "artifacts")
+        assert parse(found).uri == "hbase://h:9090/t/mlflow/1/models/m-1/artifacts"
 
 
 def test_both_forms_of_a_location_meet(uri: str, hbase: Any, table: Store, tmp_path: Path) -> None:
