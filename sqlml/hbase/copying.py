@@ -85,12 +85,12 @@ def _at_once(store: Store, copies: Mapping[str, Callable[[], int]], done: Done) 
         try:
             for future in as_completed(futures):
                 done(futures[future], future.result())
-        except KeyboardInterrupt:
-            store.gateway.give_up()
-            raise
-        finally:
-            for future in futures:
+        except BaseException as error:
+            for future in futures:  # first, so that no worker that becomes free begins another
                 future.cancel()
+            if isinstance(error, KeyboardInterrupt):
+                store.gateway.give_up()
+            raise
 
 
 def _below(root: Path) -> Iterator[Path]:

@@ -110,7 +110,10 @@ class HBaseArtifactRepository(ArtifactRepository, StreamUploadMixin):
         try:
             return str(super().download_artifacts(artifact_path, dst_path))  # type: ignore[no-untyped-call]  # MLflow's
         except KeyboardInterrupt:
-            self._store.gateway.give_up()  # MLflow's threads would wait for HBase, and the process for them
+            # MLflow's threads would wait for HBase, and the process for them; those that become free would begin another.
+            self.thread_pool.shutdown(wait=False, cancel_futures=True)
+            self._store.gateway.give_up()
+            self.thread_pool = self._create_thread_pool()  # type: ignore[no-untyped-call]  # MLflow's
             raise
         except MlflowException as error:
             if error.error_code == ErrorCode.Name(DATA_LOSS) and not isinstance(error, Damaged):

@@ -145,7 +145,8 @@ class Transfers:
                 waiting.append(self._workers.submit(unless_failed, call))
             while waiting:
                 yield self._next(waiting)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            failures.append(error)
             self.gateway.give_up()  # else the workers, and so the process, would wait for their answers
             raise
         finally:

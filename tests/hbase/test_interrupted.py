@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from mlflow.entities import FileInfo
 
 from sqlml.errors import StoreError
 from sqlml.hbase import copying, layout
 from sqlml.hbase.layout import CHUNK_BYTES, Manifest
 from sqlml.hbase.location import Location
+from sqlml.hbase.repository import HBaseArtifactRepository
 from sqlml.hbase.settings import Settings
 from sqlml.hbase.store import Store, open_store
 from tests.hbase.scripted import Exchange, ScriptedGateway, truth
@@ -75,6 +77,18 @@ def test_a_folder_of_files_is_given_up(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     with ScriptedGateway(silent_for("getRowsWithColumns")) as server, store_at(server) as store, ctrl_c():
         copying.put_folder(store, None, tmp_path)
+
+
+def test_a_download_by_mlflow_is_given_up(tmp_path: Path) -> None:
+    with ScriptedGateway(silent_for("getRowsWithColumns")) as server:
+        repository = HBaseArtifactRepository(f"hbase://127.0.0.1:{server.port}/t/p")
+        files = [FileInfo(f"f{number}", False, 1) for number in range(50)]
+        repository.list_artifacts = lambda path=None: files  # type: ignore[method-assign]
+        repository._iter_artifacts_recursive = lambda path: iter(files)  # type: ignore[method-assign]
+        with ctrl_c():
+            repository.download_artifacts("", str(tmp_path))
+        repository.thread_pool.shutdown()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_begins_after_that_works() -> None:
