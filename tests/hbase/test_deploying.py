@@ -182,6 +182,22 @@ def test_a_flipped_bit_is_refused_before_conversion_and_changes_nothing(
     assert contents(warehouse) == before
 
 
+def test_a_flipped_bit_is_told_to_mlflows_own_client_at_once_too(
+    registry: Registry, chunk: Any, tmp_path: Path
+) -> None:
+    import mlflow
+
+    raw, row, cell, object_ = chunk
+    raw.put(row, {b"d:c": flipped(row, cell, checksum=True)})
+
+    began = time.monotonic()
+    with tracking(registry.uri), pytest.raises(Exception, match=f"object {object_}.*HBase table deploying"):
+        mlflow.artifacts.download_artifacts("models:/churn@Production", dst_path=str(tmp_path))
+
+    assert time.monotonic() - began < 10
+    assert not (tmp_path / "model.pkl").exists()
+
+
 def test_a_missing_file_is_refused_too(registry: Registry, table: Store, warehouse: Path) -> None:
     """Nobody took it out by way of MLflow: its row has another one's record."""
     row = layout.manifest_row(f"{registry.folder}/model.pkl")

@@ -345,9 +345,15 @@ def test_an_upload_that_breaks_off_leaves_nothing(proxied: Proxied, table: Store
 def test_a_location_that_a_client_chose_is_refused_and_the_server_connects_nowhere(
     proxied: Proxied, hbase: Any
 ) -> None:
+    import mlflow
+
     connected_before = proxied.connections.read_text()
-    for location, run_id in proxied.client["refused"].items():
+    for number, (location, run_id) in enumerate(proxied.client["refused"].items()):
+        with tracking(proxied.uri):
+            mlflow.MlflowClient().create_registered_model(f"refused {number}")
+            mlflow.MlflowClient().create_model_version(f"refused {number}", source=location)
         for call, query in (
+            ("model-versions/get-artifact", {"name": f"refused {number}", "version": "1", "path": "x"}),
             ("api/2.0/mlflow/artifacts/list", {"run_id": run_id}),
             ("get-artifact", {"run_id": run_id, "path": "x"}),
         ):
