@@ -39,6 +39,7 @@ def check(
     `checked` is told each path and its bytes as it is done.
 
     Raises:
+        ArtifactError: there is nothing at `path`, which is not the same as all of it being clean.
         StoreError: the store does not answer.
     """
     done = Checked()
@@ -61,6 +62,8 @@ def check(
                 checked(name, size)
         except ArtifactError as error:
             done.problems[name] = error.message
+    if path and not done.files and not done.problems:
+        files.require(gateway, path)
     if not path:
         # With a manifest that cannot be read, nothing is an orphan for certain.
         try:

@@ -70,10 +70,11 @@ def collect(gateway: Gateway, *, age_s: float = DEFAULT_AGE_S, apply: bool = Fal
         _crashed(gateway, run, limit, apply, done)
         _replaced(gateway, limit, min(limit, now - TOMBSTONE_AGE_MS), apply, done)
         if orphans:
-            for object_, timestamp in list(orphaned(gateway)):
-                if timestamp <= limit:
-                    done.orphans += 1
-                    _remove_chunks(gateway, object_, apply, done)
+            with _noting(done):  # with one record that cannot be read, nothing is an orphan for certain
+                for object_, timestamp in list(orphaned(gateway)):
+                    if timestamp <= limit:
+                        done.orphans += 1
+                        _remove_chunks(gateway, object_, apply, done)
     finally:
         gateway.delete(layout.intent_row(run), MANIFEST_COLUMN, doing="ending the collection")
     return done
@@ -202,9 +203,10 @@ def _objects(gateway: Gateway) -> Iterator[tuple[str, int]]:
 def _recorded(gateway: Gateway) -> set[str]:
     found: set[str] = set()
     for row, cell in _records(gateway, layout.INTENT_ROWS):
-        found |= {layout.id_of(row), layout.decoded_intent(cell.value, "An intent").replaces or ""}
-    for _, cell in _records(gateway, layout.GARBAGE_ROWS):
-        found.add(layout.decoded_garbage(cell.value, "A garbage record").object)
+        id_ = layout.id_of(row)
+        found |= {id_, layout.decoded_intent(cell.value, f"The intent {id_}").replaces or ""}
+    for row, cell in _records(gateway, layout.GARBAGE_ROWS):
+        found.add(layout.decoded_garbage(cell.value, f"The garbage record {layout.id_of(row)}").object)
     return found
 
 
@@ -248,4 +250,5 @@ def _noting(done: Collected) -> Iterator[None]:
     try:
         yield
     except ArtifactError as error:
-        done.problems.append(str(error))
+        if str(error) not in done.problems:  # met once more while looking for orphans
+            done.problems.append(str(error))

@@ -64,19 +64,33 @@ def get_folder(store: Store, path: str, target: Path, done: Done = lambda path, 
     """Bring all files below the whole path `path` to the local folder `target`, made where it is missing.
 
     Raises:
-        ArtifactError: there are none, or one is damaged.
+        ArtifactError: there are none, or one is damaged or cannot be written.
         StoreError: the store does not answer.
     """
 
     def get(found: files.StoredFile) -> int:
-        local = target / found.path[len(path) :].removeprefix("/")
-        local.parent.mkdir(parents=True, exist_ok=True)
-        return reading.fetch(store.gateway, store.transfers, found.path, local).manifest.size
+        return _get_file(store, found.path, target / found.path[len(path) :].removeprefix("/"))
 
     there = {found.path: partial(get, found) for found in files.below(store.gateway, path)}
     if not there:
         files.require(store.gateway, path)
     _at_once(store, there, done)
+
+
+def _get_file(store: Store, path: str, local: Path) -> int:
+    try:
+        if local.exists() and not local.is_file():  # putting a file in the place of /dev/null breaks the machine
+            raise ArtifactError(
+                f"{local} is there and is not a regular file.", hint="Only a regular file is replaced: name another."
+            )
+        local.parent.mkdir(parents=True, exist_ok=True)
+        return reading.fetch(store.gateway, store.transfers, path, local).manifest.size
+    except OSError as error:
+        at = "" if error.filename in (None, str(local)) else f" ({error.filename})"
+        raise ArtifactError(
+            f"{local} cannot be written: {error.strerror or error}{at}.",
+            hint="Choose another target, or see that its folder is yours to write and has room.",
+        ) from error
 
 
 def _at_once(store: Store, copies: Mapping[str, Callable[[], int]], done: Done) -> None:
@@ -95,7 +109,13 @@ def _at_once(store: Store, copies: Mapping[str, Callable[[], int]], done: Done) 
 
 def _below(root: Path) -> Iterator[Path]:
     """All files below a folder. A link that leads back into the folders that hold it is refused."""
-    for folder, folders, names in os.walk(root, followlinks=True):
+
+    def unreadable(error: OSError) -> None:  # os.walk would leave the folder out
+        raise ArtifactError(
+            f"{error.filename} cannot be read: {error.strerror}.", hint="Check that it is yours to read."
+        ) from error
+
+    for folder, folders, names in os.walk(root, onerror=unreadable, followlinks=True):
         for name in folders:
             path = Path(folder) / name
             if path.is_symlink() and Path(folder).resolve().is_relative_to(path.resolve()):
@@ -122,7 +142,7 @@ def copy_between(
 
     Raises:
         UsageError: neither end is in HBase.
-        ArtifactError: there is nothing at `source`, or it is damaged.
+        ArtifactError: there is nothing at `source`, or it is damaged, or a local path cannot be read or written.
         StoreError: the store does not answer.
     """
     copied = Copied()
@@ -135,13 +155,13 @@ def copy_between(
     if is_location(source) and is_location(target):
         name = source.rstrip("/").rpartition("/")[2]
         with tempfile.TemporaryDirectory(prefix="sqlml-") as folder:
-            local = Path(folder) / name
+            local = Path(folder) / "copy"  # a name in HBase may be longer than one on disk
             _down(source, str(local), opened, lambda path, size: None)
-            _up(local, target, opened, counted)
+            _up(local, target, opened, counted, name)
     elif is_location(source):
         _down(source, target, opened, counted)
     elif is_location(target):
-        _up(Path(source), target, opened, counted)
+        _up(Path(source), target, opened, counted, Path(source).name)
     else:
         raise UsageError(f"Neither {source!r} nor {target!r} is an hbase:// location.", hint="Use cp for local files.")
     return copied
@@ -151,14 +171,16 @@ def is_location(text: str) -> bool:
     return text.lower().startswith(f"{SCHEME}://")
 
 
-def _up(source: Path, target: str, opened: Callable[[str], AbstractContextManager[Store]], done: Done) -> None:
+def _up(
+    source: Path, target: str, opened: Callable[[str], AbstractContextManager[Store]], done: Done, name: str
+) -> None:
     with opened(target) as store:
         if source.is_dir():
             put_folder(store, None, source, done)
             return
         if not source.exists():
             raise ArtifactError(f"There is no file {source}.", hint="Name one that exists.")
-        path = store.path(source.name if target.endswith("/") or not store.location.path else None)
+        path = store.path(name if target.endswith("/") or not store.location.path else None)
         done(path, put_file(store, path, source))
 
 
@@ -169,7 +191,6 @@ def _down(source: str, target: str, opened: Callable[[str], AbstractContextManag
             local = Path(target)
             if target.endswith("/") or local.is_dir():
                 local /= path.rpartition("/")[2]
-            local.parent.mkdir(parents=True, exist_ok=True)
-            done(path, reading.fetch(store.gateway, store.transfers, found.path, local).manifest.size)
+            done(path, _get_file(store, found.path, local))
         else:
             get_folder(store, path, Path(target), done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlml.errors import ArtifactError, LocationRefused
@@ -71,14 +71,22 @@ def object_of(path: str, cell: bytes) -> str | None:
 
 
 def require(gateway: Gateway, path: str) -> StoredFile:
-    found = find(gateway, path)
-    if found is None:
+    """The file at `path`. Raises ArtifactError where there is none, or a folder."""
+    found = find(gateway, path) if path else None
+    if found is not None:
+        return found
+    where = replace(gateway.location, path=path)
+    if not path or next(below(gateway, path), None) is not None:
         raise ArtifactError(
-            f"There is no file {path} in the HBase table {gateway.location.table} at {gateway.location.place}.",
-            hint="See what there is: sqlml hbase ls URI.",
+            f"{where.uri} is a {'folder' if path else 'whole table'}, not a file.",
+            hint=f"See what is in it: sqlml hbase ls {where.uri}",
             missing=(path,),
         )
-    return found
+    raise ArtifactError(
+        f"There is no file {path} in the {gateway.location.described}.",
+        hint=f"See what there is: sqlml hbase ls {replace(where, path='').uri}",
+        missing=(path,),
+    )
 
 
 def path_of(row: bytes) -> str:

@@ -34,6 +34,11 @@ CHECK_DIGITS = 16
 REMEMBERED = 32
 _CHECKSUM = struct.Struct(">I")
 UPGRADE = "Upgrade sqlml: the file was written by a newer one."
+LOG_AGAIN = "Run sqlml hbase fsck, and log the file again."
+REMOVE = (
+    "Remove its row in the HBase shell (deleteall TABLE, 'i/ID' of an intent, 'g/ID' of garbage); sqlml hbase gc"
+    " --orphans then finds the chunks that it knew of."
+)
 
 
 @dataclass(frozen=True)
@@ -180,14 +185,14 @@ def decoded_file(cell: bytes, what: str) -> Manifest | Tombstone:
 
 
 def decoded_intent(cell: bytes, what: str) -> Intent:
-    return _record(Intent, _values(cell, what), what)
+    return _record(Intent, _values(cell, what, REMOVE), what, REMOVE)
 
 
 def decoded_garbage(cell: bytes, what: str) -> Garbage:
-    return _record(Garbage, _values(cell, what), what)
+    return _record(Garbage, _values(cell, what, REMOVE), what, REMOVE)
 
 
-def _values(cell: bytes, what: str) -> dict[str, Any]:  # Any: JSON
+def _values(cell: bytes, what: str, mend: str = LOG_AGAIN) -> dict[str, Any]:  # Any: JSON
     text, _, check = cell.rpartition(b" ")
     whole = check == sha256(text).hexdigest()[:CHECK_DIGITS].encode()
     # A newer format may well check itself otherwise, so what it says of its number comes first.
@@ -201,7 +206,7 @@ def _values(cell: bytes, what: str) -> dict[str, Any]:  # Any: JSON
     if not whole or number is None:
         raise ArtifactError(
             f"{what} is damaged: its {len(cell)} bytes are not what was written.",
-            hint="Run sqlml hbase fsck, and log the file again.",
+            hint=mend,
             damaged=True,
         )
     values: dict[str, Any] = json.loads(text)
@@ -218,12 +223,12 @@ def _format(text: bytes) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _record(kind: type[Record], values: Mapping[str, Any], what: str) -> Record:
+def _record(kind: type[Record], values: Mapping[str, Any], what: str, mend: str = LOG_AGAIN) -> Record:
     try:
         return kind(**values)
     except (TypeError, ValueError) as error:  # a key is missing, or there is one that format 1 does not have
         raise ArtifactError(
             f"{what} is damaged: it is no {kind.__name__.lower()} of storage format {FORMAT}.",
-            hint="Run sqlml hbase fsck, and log the file again.",
+            hint=mend,
             damaged=True,
         ) from error

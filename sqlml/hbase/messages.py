@@ -162,15 +162,21 @@ def _declared(error: Any) -> Failure:  # Any: exceptions that thriftpy2 makes fr
 
 def names_codec(error: Any, codec: str) -> bool:
     """Whether HBase's `error` about a new table is that the servers lack `codec`."""
-    text = str(getattr(error, "message", "")).lower()
+    message = getattr(error, "message", "")
+    if any(PERMANENT.get(name) for name in exceptions_in(message)):
+        return False  # no namespace, or no right to
+    text = _without_frames(message).lower()
     return codec.lower() in text or "compression" in text or "codec" in text
 
 
 def exceptions_in(message: object) -> list[str]:
     """The exceptions that a stack trace names, without packages, the outermost first; frames do not count."""
+    return [re.split("[.$]", name)[-1] for name in re.findall(r"[\w.$]+Exception\b", _without_frames(message))]
+
+
+def _without_frames(message: object) -> str:
     text = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
-    lines = [line for line in text.split("\n") if not line.lstrip().startswith("at ")]
-    return [re.split("[.$]", name)[-1] for line in lines for name in re.findall(r"[\w.$]+Exception\b", line)]
+    return "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("at "))
 
 
 def _sasl(error: BaseException, timeout_s: float) -> Failure:

@@ -16,6 +16,7 @@ from sqlml.hbase.messages import Garbage, SaslRefused, first_line
 from sqlml.hbase.settings import Sasl, is_loopback
 from sqlml.hbase.transport import MAX_PART, Stream
 
+INSTALL = "Install it with: pip install 'sqlml[kerberos]'"
 START, OK, BAD, ERROR, COMPLETE = 1, 2, 3, 4, 5
 MAX_CHALLENGE = 1 << 20
 # Java's side refuses frames above 16,384,000 bytes.
@@ -74,9 +75,7 @@ def negotiated(stream: Stream, host: str, sasl: Sasl, *, encrypted: bool) -> Sas
     try:
         from puresasl.client import SASLClient
     except ImportError as error:
-        raise UsageError(
-            f"SASL {sasl.mechanism} needs pure-sasl.", hint="Install it with: pip install 'sqlml[kerberos]'"
-        ) from error
+        raise UsageError(f"SASL {sasl.mechanism} needs pure-sasl.", hint=INSTALL) from error
     credentials = {} if sasl.mechanism == "GSSAPI" else {"username": sasl.user, "password": sasl.password}
     with _refused(sasl.mechanism):
         client = SASLClient(host, service=sasl.service, mechanism=sasl.mechanism, **credentials)
@@ -103,6 +102,8 @@ def _refused(mechanism: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # puresasl's own, or the ones of the Kerberos library below it, which it passes on
+        if "not installed" in str(error):
+            raise UsageError(f"SASL {mechanism}: {first_line(error)}.", hint=INSTALL) from error
         raise SaslRefused(f"and we do not agree on SASL {mechanism}: {first_line(error)}") from error
 
 

@@ -37,7 +37,8 @@ class TakenOver(StoreConflict):
 def begin(gateway: Gateway, id_: str, path: str, phase: str, replaces: str | None) -> Intent:
     """Record the intent; what follows may crash at any point."""
     intent = Intent(path, phase, replaces, who())
-    gateway.put(layout.intent_row(id_), MANIFEST_COLUMN, layout.encoded(intent), doing=f"beginning to write {path}")
+    doing = f"beginning to write {path}" if path else f"beginning {phase}"  # a run of gc has no path
+    gateway.put(layout.intent_row(id_), MANIFEST_COLUMN, layout.encoded(intent), doing=doing)
     return intent
 
 

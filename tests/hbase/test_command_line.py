@@ -93,6 +93,27 @@ def test_a_file_is_copied_under_a_new_name_or_into_a_folder(location: str, tree:
     assert (tmp_path / "other").read_bytes() == (tree / "MLmodel").read_bytes()
 
 
+def test_init_in_a_namespace_that_is_missing_does_not_blame_the_codec(
+    hbase: HBaseServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("init", f"hbase://{hbase.host}:{hbase.port}/no_such_{TABLE}:models") == exits.FAILED
+    shown = capsys.readouterr().err
+    assert "Create the namespace first" in shown
+    assert "compression" not in shown
+
+
+def test_a_folder_or_nothing_is_neither_shown_nor_clean(
+    table: str, location: str, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("cp", str(tree), location)
+    assert run("cat", f"{location}/data/") == exits.FAILED
+    assert f"{location}/data is a folder, not a file." in capsys.readouterr().err
+    assert run("cat", table) == exits.FAILED
+    assert f"{table} is a whole table, not a file." in capsys.readouterr().err
+    assert run("fsck", f"{location}/dta") == exits.FAILED
+    assert f"sqlml hbase ls {table}" in capsys.readouterr().err
+
+
 def test_what_cannot_be_copied(location: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("cp", str(tmp_path / "none"), location) == exits.FAILED
     assert run("cp", f"{location}/none", str(tmp_path)) == exits.FAILED

@@ -16,6 +16,7 @@ from sqlml.hbase.messages import (
     Unanswered,
     exceptions_in,
     first_line,
+    names_codec,
     understood,
 )
 from sqlml.hbase.transport import thrift
@@ -98,3 +99,16 @@ def test_frames_of_a_stack_trace_name_no_exception() -> None:
         "ServerNotRunningYetException",
         "ConnectionLossException",
     ]
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (b"o.a.h.h.DoNotRetryIOException: java.lang.ClassNotFoundException: com.hadoop.compression.lzo.LzoCodec", True),
+        (b"o.a.h.h.NamespaceNotFoundException: gz\n\tat o.a.h.h.codec.Codec.frame(X.java:1)", False),
+        (b"o.a.h.h.security.AccessDeniedException: Insufficient permissions for table gz", False),
+        (b"java.io.IOException: who knows\n\tat o.a.h.h.io.compress.Compression.frame(X.java:1)", False),
+    ],
+)
+def test_only_what_is_about_the_codec_is_taken_for_it(message: bytes, expected: bool) -> None:
+    assert names_codec(thrift().IOError(message=message), "GZ") is expected

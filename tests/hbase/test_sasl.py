@@ -137,6 +137,16 @@ class Rot13:
         return bytes(byte ^ 13 for byte in data[1:-1])
 
 
+def test_without_a_kerberos_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import puresasl.mechanisms
+
+    monkeypatch.setattr(puresasl.mechanisms, "have_kerberos", False)
+    near, far = socket.socketpair()
+    with near, far, pytest.raises(UsageError, match="not installed") as refused:
+        negotiated(Stream(near, 1, Deadline(1)), "localhost", Sasl("GSSAPI"), encrypted=False)
+    assert refused.value.hint == "Install it with: pip install 'sqlml[kerberos]'"
+
+
 def test_wrapped_frames_are_unwrapped() -> None:
     near, far = socket.socketpair()
     with near, far:

@@ -193,6 +193,25 @@ def test_fsck_tells_of_a_file_below_a_file(store: Store) -> None:
     assert "which is a file" in fsck(store).problems["a/b"]
 
 
+def test_a_folder_or_nothing_is_not_a_file(store: Store) -> None:
+    write(store, "a/b", b"x")
+    with pytest.raises(ArtifactError, match="9090/models/a is a folder, not a file"):
+        read(store, "a")
+    with pytest.raises(ArtifactError, match="9090/models is a whole table, not a file"):
+        read(store, "")
+    with pytest.raises(ArtifactError, match="There is no file c in the HBase table models"):
+        read(store, "c")
+
+
+def test_fsck_of_nothing_is_not_clean(store: Store) -> None:
+    write(store, "model", b"x")
+    with pytest.raises(ArtifactError, match="There is no file modle"):
+        checking.check(store.gateway, store.transfers, "modle")
+    assert checking.check(store.gateway, store.transfers, "model").clean
+    writing.remove(store.gateway, "model")
+    assert fsck(store).clean  # a table may be empty
+
+
 class TestDamage:
     """Whatever happens to what is stored: a clear error, never a wrong byte."""
 
@@ -287,6 +306,17 @@ class TestDamage:
         done = collect(store, age_s=0)
         assert done.replaced == 1
         assert "is damaged" in done.problems[0]
+
+
+@pytest.mark.parametrize("row", [layout.intent_row("a" * 32), layout.garbage_row("a" * 32)])
+def test_gc_leaves_a_record_that_is_damaged_and_collects_the_others(store: Store, row: bytes) -> None:
+    write(store, "x", b"old")
+    write(store, "x", b"new")
+    store.gateway.put(row, MANIFEST_COLUMN, b"cut sh", doing="")
+    done = collect(store, age_s=0, orphans=True)
+    assert (done.replaced, len(done.problems)) == (1, 1)
+    assert "a" * 32 in done.problems[0]
+    assert "deleteall" in done.problems[0]
 
 
 def test_the_store_manifest_tells_of_every_file_below_a_folder(store: Store) -> None:
