@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 Brought = tuple[tuple[ArtifactFile, ...], StoreManifest | None]
+DAMAGED = "DATA_LOSS"
+LOG_AGAIN = "Log and register the model again."
 ATTEMPTS = 2
 """A file may be overwritten while the files are on their way: then all of them, and the manifest, are brought again."""
 
@@ -57,7 +59,7 @@ def _bring(repository: ArtifactRepository, directory: Path, place: str) -> Broug
         if listed:
             repository.download_artifacts("", dst_path=str(directory))  # type: ignore[no-untyped-call]  # MLflow's
     if not listed:
-        raise ArtifactError(f"There are no files of {place}.", hint="Log and register the model again.")
+        raise ArtifactError(f"There are no files of {place}.", hint=LOG_AGAIN)
     files = hashed(directory)
     if store_manifest.FILE_NAME in {*listed, *(file.path for file in files)}:
         # A file that somebody logged under this name would pass for the store's own word about all the others.
@@ -87,9 +89,11 @@ def _reading(place: str, repository: ArtifactRepository | None = None) -> Iterat
             raise error.__cause__ from None
         # Every artifact store has exceptions of its own; what they have in common is that the files did not come.
         why = reason(error) if repository is None else refusal(repository, error)
+        # MLflow's code for it; where a server met it, the code is in its answer, and that in the message.
+        is_damaged = getattr(error, "error_code", None) == DAMAGED or f'"{DAMAGED}"' in str(error)
         raise ArtifactError(
             f"The artifact of {place} could not be read: {why}.",
-            hint="Check that the artifact store runs and that you may read it.",
+            hint=LOG_AGAIN if is_damaged else "Check that the artifact store runs and that you may read it.",
         ) from error
 
 

@@ -175,7 +175,13 @@ def test_a_flipped_bit_is_refused_before_conversion_and_changes_nothing(
         sqlml.deploy_db(connection, "churn:Production", table="customers", key="customer_id", tracking_uri=registry.uri)
 
     assert time.monotonic() - began < 10
-    for part in (f"{registry.folder}/model.pkl", "HBase table deploying at", object_, "sqlml hbase fsck"):
+    for part in (
+        f"{registry.folder}/model.pkl",
+        "HBase table deploying at",
+        object_,
+        "sqlml hbase fsck",
+        "Log and register",
+    ):
         assert part in str(raised.value)
     assert "\\" not in str(raised.value)
     assert len(str(raised.value)) < 1000

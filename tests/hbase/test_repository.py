@@ -474,7 +474,7 @@ def no_connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     began = time.monotonic()
     monkeypatch.setattr(socket.socket, "connect", forbidden)
     yield
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.usefixtures("no_connection")
