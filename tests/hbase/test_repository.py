@@ -1,4 +1,4 @@
-"""The store as MLflow's code calls it, on a real HBase: what MLflow's own tests ask of its stores, and odd names."""
+"""The store as MLflow's code calls it, on a real HBase: what MLflow's own tests ask of its stores."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ import io
 import itertools
 import json
 import os
-import socket
 import threading
 import time
-import unicodedata
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException, MlflowTraceDataCorrupted, MlflowTraceDataNotFound
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from sqlml.hbase.layout import CHUNK_COLUMN, MANIFEST_COLUMN, chunk_row, manifest_row, with_checksum
 from sqlml.hbase.location import parse
-from sqlml.hbase.repository import HBaseArtifactRepository
 from sqlml.hbase.store import MANIFEST_NAME, Store, open_store
-
-Repository = HBaseArtifactRepository
+from tests.hbase.mlflow_repositories import Repository, code_of, contents, listed, made, opened
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +45,6 @@ def repository(uri: str) -> Repository:
     return opened(uri)
 
 
-def opened(uri: str) -> Repository:
-    found = get_artifact_repository(uri)
-    assert isinstance(found, HBaseArtifactRepository)
-    return found
-
-
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Files at the root, in a folder and below that, and an empty folder."""
@@ -64,27 +53,6 @@ def tree(tmp_path: Path) -> Path:
         made(root / name, text.encode())
     (root / "empty").mkdir()
     return root
-
-
-def made(path: Path, content: bytes = b"content") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def listed(repository: Repository, path: str | None = None) -> list[tuple[str, bool, int | None]]:
-    return [(entry.path, entry.is_dir, entry.file_size) for entry in repository.list_artifacts(path)]
-
-
-def contents(folder: str | Path) -> dict[str, bytes]:
-    root = Path(folder)
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def code(call: Callable[[], object]) -> str:
-    with pytest.raises(MlflowException) as raised:
-        call()
-    return str(raised.value.error_code)
 
 
 # --- logging -------------------------------------------------------------------------------------------------------
@@ -130,7 +98,7 @@ def test_an_empty_folder_leaves_nothing(repository: Repository, tmp_path: Path) 
 def test_a_file_and_a_folder_cannot_have_one_name(repository: Repository, tmp_path: Path) -> None:
     source = str(made(tmp_path / "name"))
     repository.log_artifact(source)
-    assert code(lambda: repository.log_artifact(source, "name")) == "INVALID_PARAMETER_VALUE"
+    assert code_of(lambda: repository.log_artifact(source, "name")) == "INVALID_PARAMETER_VALUE"
     assert listed(repository) == [("name", False, 7)]
 
 
@@ -140,7 +108,7 @@ def test_what_is_no_file_here_is_said(repository: Repository, tmp_path: Path) ->
         lambda: repository.log_artifact(str(tmp_path)),
         lambda: repository.log_artifacts(str(tmp_path / "none")),
     ):
-        assert code(call) == "INVALID_PARAMETER_VALUE"
+        assert code_of(call) == "INVALID_PARAMETER_VALUE"
     assert listed(repository) == []
 
 
@@ -279,7 +247,7 @@ def test_what_is_missing_has_mlflows_code_and_leaves_no_file(
     target.mkdir()
 
     for path in ("none", "nested/none", "a.txt/none", "nested/deepe"):
-        assert code(lambda path=path: repository.download_artifacts(path, str(target))) == "RESOURCE_DOES_NOT_EXIST"
+        assert code_of(lambda path=path: repository.download_artifacts(path, str(target))) == "RESOURCE_DOES_NOT_EXIST"
     assert contents(target) == {}
 
 
@@ -348,7 +316,7 @@ def test_files_folders_and_all_are_deleted(repository: Repository, tree: Path) -
     assert listed(repository) == [("b.txt", False, 2)]
     repository.delete_artifacts()
     assert listed(repository) == []
-    assert code(lambda: repository.download_artifacts("a.txt")) == "RESOURCE_DOES_NOT_EXIST"
+    assert code_of(lambda: repository.download_artifacts("a.txt")) == "RESOURCE_DOES_NOT_EXIST"
     repository.log_artifacts(str(tree))
     assert contents(repository.download_artifacts("")) == contents(tree)
 
@@ -362,183 +330,6 @@ def test_deleting_what_is_not_there_is_done_at_once(repository: Repository, tree
     assert [path for path, _, _ in listed(repository)] == ["a.txt", "b.txt"]
     for _ in range(2):
         repository.delete_artifacts("")
-    assert listed(repository) == []
-
-
-# --- names ---------------------------------------------------------------------------------------------------------
-
-ODD = [
-    "with space",
-    " leading and trailing ",
-    "100%",
-    "%41%20%2F",
-    "%2fetc",
-    "a+b",
-    "a#b",
-    "a?b=c&d",
-    "'single' \"double\"",
-    "back\\slash",
-    ".hidden",
-    "..hidden",
-    "...",
-    "trailing.",
-    "~",
-    "-rf",
-    "*",
-    "a:b@c;d,e",
-    "<|>",
-    "$HOME`id`",
-    "été",
-    unicodedata.normalize("NFD", "été"),
-    "模型",
-    "نموذج",
-    "😀" * 63,
-    "\u202eright to left",
-    "\u200b",
-    "x" * 255,
-    "é" * 127,
-    "MLmodel~",
-    "m:c",
-    "0" * 8,
-]
-
-
-def test_odd_names_are_kept_as_they_are(repository: Repository, tmp_path: Path) -> None:
-    for number, name in enumerate(ODD):
-        made(tmp_path / "tree" / name, name.encode())
-        made(tmp_path / "tree" / "folders" / name / name, str(number).encode())
-    repository.log_artifacts(str(tmp_path / "tree"))
-
-    assert [path for path, is_dir, _ in listed(repository) if not is_dir] == sorted(ODD)
-    assert [path for path, _, _ in listed(repository, "folders")] == [f"folders/{name}" for name in sorted(ODD)]
-    assert contents(repository.download_artifacts("")) == contents(tmp_path / "tree")
-    for number, name in enumerate(ODD):
-        assert listed(repository, f"folders/{name}") == [(f"folders/{name}/{name}", False, len(str(number)))]
-        assert Path(repository.download_artifacts(name)).read_bytes() == name.encode()
-    for name in ODD:
-        repository.delete_artifacts(name)
-        repository.delete_artifacts(f"folders/{name}")
-    assert listed(repository) == []
-
-
-def test_odd_names_are_kept_in_a_location_too(uri: str, tmp_path: Path) -> None:
-    source = str(made(tmp_path / "f"))
-    names = [name for name in ODD if not set(name) & set("#?")]
-    for name in names:
-        opened(f"{uri}/{name}/deeper").log_artifact(source)
-    assert [path for path, _, _ in listed(opened(uri))] == sorted(names)
-
-
-def test_a_folder_may_be_fifty_deep(repository: Repository, tmp_path: Path) -> None:
-    deep = "/".join(f"folder {depth}" for depth in range(50))
-    made(tmp_path / "tree" / deep / "f", b"deep")
-    repository.log_artifacts(str(tmp_path / "tree"))
-    repository.log_artifact(str(made(tmp_path / "g")), deep)
-
-    assert listed(repository, deep) == [(f"{deep}/f", False, 4), (f"{deep}/g", False, 7)]
-    assert listed(repository) == [("folder 0", True, None)]
-    assert contents(repository.download_artifacts("folder 0/folder 1"))[f"{deep[18:]}/f"] == b"deep"
-
-
-REFUSED = {
-    "empty part": "a//b",
-    "absolute": "/etc/passwd",
-    "root": "/",
-    "two slashes": "//",
-    "dot": "a/./b",
-    "only a dot": ".",
-    "dots": "a/../b",
-    "only dots": "..",
-    "dots that are encoded": "a/%2e%2E/b",
-    "dots that are encoded twice": "a/%252e%252e/b",
-    "dots with a backslash": "a\\..\\b",
-    "newline": "a\nb",
-    "tab": "a\tb",
-    "NUL": "a\x00b",
-    "delete": "a\x7fb",
-    "C1": "a\x85b",
-    "lone surrogate": "a\udcffb",
-    "reserved": f"a/{MANIFEST_NAME}/b",
-    "40 kB": "a/" * 20_000 + "b",
-    "one name of 40 kB": "a" * 40_000,
-}
-
-
-@pytest.fixture
-def no_connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whoever resolves a name or connects fails, and the test takes no time in which one could."""
-
-    def forbidden(*_: object) -> None:
-        raise AssertionError("nothing may be resolved or connected here")
-
-    began = time.monotonic()
-    monkeypatch.setattr(socket.socket, "connect", forbidden)
-    yield
-    assert time.monotonic() - began < 5
-
-
-@pytest.mark.usefixtures("no_connection")
-@pytest.mark.parametrize("path", REFUSED.values(), ids=REFUSED)
-def test_a_path_that_is_refused_is_refused_before_any_connection(path: str, unused_port: int, tmp_path: Path) -> None:
-    repository = opened(f"hbase://127.0.0.1:{unused_port}/t/p")
-    source = str(made(tmp_path / "f"))
-
-    for call in (
-        lambda: repository.log_artifact(source, path),
-        lambda: repository.log_artifacts(str(tmp_path), path),
-        lambda: repository.log_artifact_from_stream(io.BytesIO(b""), "f", path),
-        lambda: repository.list_artifacts(path),
-        lambda: repository.download_artifacts(path),
-        lambda: repository.delete_artifacts(path),
-    ):
-        assert code(call) == "INVALID_PARAMETER_VALUE"
-
-
-LOCATIONS = {
-    "not on the allow-list": "hbase://hbase.example:9090/t/p",
-    "a name for this machine": "hbase://localhost.example:9090/t/p",
-    "a network address": "hbase://192.0.2.1:9090/t/p",
-    "a password": "hbase://user:hunter2@127.0.0.1:9090/p",
-    "no host": "hbase:///x",
-    "one slash": "hbase:/x",
-    "no table": "hbase://127.0.0.1:9090/",
-    "no path": "hbase://127.0.0.1:9090/t",
-    "only a slash": "hbase://127.0.0.1:9090/t/",
-    "a fragment": "hbase://127.0.0.1:9090/t/p#fragment",
-    "a query": "hbase://127.0.0.1:9090/t/p?x=1",
-    "a newline": "hbase://127.0.0.1:9090/t/p\n",
-    "dots": "hbase://127.0.0.1:9090/t/p/../q",
-    "a bad port": "hbase://127.0.0.1:port/t/p",
-    "40 kB": "hbase://127.0.0.1:9090/t/" + "a/" * 20_000 + "b",
-    "reserved": f"hbase://127.0.0.1:9090/t/p/{MANIFEST_NAME}",
-    "reserved in the middle": f"hbase://127.0.0.1:9090/t/{MANIFEST_NAME}/p",
-}
-
-
-@pytest.mark.usefixtures("no_connection")
-@pytest.mark.parametrize("location", LOCATIONS.values(), ids=LOCATIONS)
-def test_a_location_that_is_refused_is_refused_by_the_constructor(
-    location: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def resolved(*_: object, **__: object) -> None:
-        raise AssertionError("no name may be resolved here")
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolved)
-
-    with pytest.raises(MlflowException) as raised:
-        get_artifact_repository(location)
-
-    assert raised.value.error_code == "INVALID_PARAMETER_VALUE"
-    assert "hunter2" not in str(raised.value)
-    assert len(str(raised.value)) < 1000
-
-
-def test_nothing_is_written_of_a_folder_with_a_name_that_is_refused(repository: Repository, tmp_path: Path) -> None:
-    for refused in ("bad\nname", MANIFEST_NAME, os.fsdecode(b"not \xff utf-8"), "%2e%2e"):
-        root = tmp_path / str(len(refused))
-        made(root / "a")
-        made(root / "folder" / refused)
-        assert code(lambda root=root: repository.log_artifacts(str(root))) == "INVALID_PARAMETER_VALUE"
     assert listed(repository) == []
 
 
@@ -570,7 +361,7 @@ def test_the_manifests_name_cannot_be_logged_or_deleted(repository: Repository, 
         lambda: repository.log_artifact_from_stream(io.BytesIO(b"x"), MANIFEST_NAME),
         lambda: repository.delete_artifacts(MANIFEST_NAME),
     ):
-        assert code(call) == "INVALID_PARAMETER_VALUE"
+        assert code_of(call) == "INVALID_PARAMETER_VALUE"
 
 
 def test_traces_and_attachments_are_kept(repository: Repository) -> None:
@@ -622,7 +413,7 @@ def test_a_damaged_manifest_is_no_missing_file(repository: Repository, table: St
             lambda: repository.download_artifacts("f"),
             lambda: repository.download_artifacts(MANIFEST_NAME),
         ):
-            assert code(call) == "DATA_LOSS"
+            assert code_of(call) == "DATA_LOSS"
 
 
 def test_a_store_that_does_not_answer_is_said_so(
