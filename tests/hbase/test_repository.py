@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
-import itertools
 import json
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +18,8 @@ from mlflow.exceptions import MlflowException, MlflowTraceDataCorrupted, MlflowT
 
 from sqlml.hbase.layout import CHUNK_COLUMN, MANIFEST_COLUMN, chunk_row, manifest_row, with_checksum
 from sqlml.hbase.location import parse
-from sqlml.hbase.store import MANIFEST_NAME, Store, open_store
+from sqlml.hbase.store import MANIFEST_NAME, Store
 from tests.hbase.mlflow_repositories import Repository, code_of, contents, listed, made, opened
-
-
-@pytest.fixture(scope="module")
-def table(hbase: Any) -> Iterator[Store]:
-    """A table for all tests here; each has a folder of its own in it."""
-    store = open_store(f"hbase://{hbase.host}:{hbase.port}/repository_tests")
-    store.gateway.create_table()
-    yield store
-    store.close()
-
-
-numbers = itertools.count()
-
-
-@pytest.fixture
-def uri(table: Store) -> str:
-    return f"{table.location.uri}/test {next(numbers)}"
-
-
-@pytest.fixture
-def repository(uri: str) -> Repository:
-    return opened(uri)
 
 
 @pytest.fixture
@@ -135,7 +112,7 @@ def test_an_asynchronous_stream_is_logged(repository: Repository, size: int) -> 
     assert Path(repository.download_artifacts("model/f")).read_bytes() == content
 
 
-def test_a_stream_that_breaks_off_leaves_nothing(repository: Repository, table: Store) -> None:
+def test_a_stream_that_breaks_off_leaves_nothing(repository: Repository, store_table: Store) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield b"half"
         raise ConnectionError("the client is gone")
@@ -196,9 +173,9 @@ def test_what_mlflow_appends_to_a_location_is_the_same_place_in_both_forms() -> 
         assert parse(found).uri == "hbase://h:9090/t/mlflow/1/models/m-1/artifacts"
 
 
-def test_both_forms_of_a_location_meet(uri: str, hbase: Any, table: Store, tmp_path: Path) -> None:
-    path = uri.removeprefix(f"{table.location.uri}/")
-    other = opened(f"hbase://{table.location.table}@{hbase.host}:{hbase.port}/{path}/")
+def test_both_forms_of_a_location_meet(uri: str, hbase: Any, store_table: Store, tmp_path: Path) -> None:
+    path = uri.removeprefix(f"{store_table.location.uri}/")
+    other = opened(f"hbase://{store_table.location.table}@{hbase.host}:{hbase.port}/{path}/")
 
     other.log_artifact(str(made(tmp_path / "f")), "model")
 
@@ -337,7 +314,7 @@ def test_deleting_what_is_not_there_is_done_at_once(repository: Repository, tree
 
 
 def test_every_folder_answers_with_its_manifest_and_never_lists_it(
-    repository: Repository, uri: str, table: Store, tree: Path, tmp_path: Path
+    repository: Repository, uri: str, store_table: Store, tree: Path, tmp_path: Path
 ) -> None:
     repository.log_artifacts(str(tree))
 
@@ -382,14 +359,14 @@ def test_traces_and_attachments_are_kept(repository: Repository) -> None:
 
 
 def test_what_is_damaged_is_named_and_has_mlflows_code(
-    repository: Repository, table: Store, uri: str, tmp_path: Path
+    repository: Repository, store_table: Store, uri: str, tmp_path: Path
 ) -> None:
     repository.log_artifact(str(made(tmp_path / "f", b"right")))
     document = json.loads(Path(repository.download_artifacts(MANIFEST_NAME)).read_bytes())
     row = chunk_row(document["files"][0]["object"], 0)
 
     for cell in (with_checksum(row, b"wrong"), b"not it"):  # the second one has a checksum that does not fit
-        table.gateway.put(row, CHUNK_COLUMN, cell, doing="damaging it")
+        store_table.gateway.put(row, CHUNK_COLUMN, cell, doing="damaging it")
         with pytest.raises(MlflowException) as raised:
             repository.download_artifacts("f")
         assert raised.value.error_code == "DATA_LOSS"
@@ -399,14 +376,16 @@ def test_what_is_damaged_is_named_and_has_mlflows_code(
             assert part in str(raised.value)
 
 
-def test_a_damaged_manifest_is_no_missing_file(repository: Repository, table: Store, uri: str, tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_no_missing_file(
+    repository: Repository, store_table: Store, uri: str, tmp_path: Path
+) -> None:
     repository.log_artifact(str(made(tmp_path / "f")))
-    row = manifest_row(uri.removeprefix(f"{table.location.uri}/") + "/f")
-    cell = table.gateway.get(row, MANIFEST_COLUMN, doing="reading it")
+    row = manifest_row(uri.removeprefix(f"{store_table.location.uri}/") + "/f")
+    cell = store_table.gateway.get(row, MANIFEST_COLUMN, doing="reading it")
     assert cell is not None
 
     for damaged in (cell.value[:-9], b'{"format":9} 0'):
-        table.gateway.put(row, MANIFEST_COLUMN, damaged, doing="damaging it")
+        store_table.gateway.put(row, MANIFEST_COLUMN, damaged, doing="damaging it")
         for call in (
             lambda: repository.list_artifacts(),
             lambda: repository.download_artifacts(""),
@@ -414,6 +393,20 @@ def test_a_damaged_manifest_is_no_missing_file(repository: Repository, table: St
             lambda: repository.download_artifacts(MANIFEST_NAME),
         ):
             assert code_of(call) == "DATA_LOSS"
+
+
+def test_what_hbase_refuses_is_not_said_to_pass(table: Store, tmp_path: Path) -> None:
+    repository = opened(f"hbase://{table.location.place}/no_such_table/p")
+    for call in (
+        lambda: repository.log_artifact(str(made(tmp_path / "f"))),
+        lambda: repository.list_artifacts(),
+        lambda: repository.download_artifacts("f"),
+        lambda: repository.delete_artifacts(),
+    ):
+        with pytest.raises(MlflowException, match="Create it with: sqlml hbase init") as raised:
+            call()
+        assert raised.value.error_code == "ABORTED"
+        assert raised.value.get_http_status_code() == 409  # MLflow's clients would repeat a 503 for four minutes
 
 
 def test_a_store_that_does_not_answer_is_said_so(

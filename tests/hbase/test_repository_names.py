@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import socket
 import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from sqlml.hbase.store import MANIFEST_NAME, Store, open_store
+from sqlml.hbase.store import MANIFEST_NAME
 from tests.hbase.mlflow_repositories import Repository, code_of, contents, listed, made, opened
-
-
-@pytest.fixture(scope="module")
-def table(hbase: Any) -> Iterator[Store]:
-    """A table for all tests here; each has a folder of its own in it."""
-    store = open_store(f"hbase://{hbase.host}:{hbase.port}/repository_names")
-    store.gateway.create_table()
-    yield store
-    store.close()
-
-
-numbers = itertools.count()
-
-
-@pytest.fixture
-def uri(table: Store) -> str:
-    return f"{table.location.uri}/test {next(numbers)}"
-
-
-@pytest.fixture
-def repository(uri: str) -> Repository:
-    return opened(uri)
-
 
 ODD = [
     "with space",
