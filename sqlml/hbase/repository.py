@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 from mlflow.entities import FileInfo
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
+    ABORTED,
     DATA_LOSS,
     INVALID_PARAMETER_VALUE,
     RESOURCE_CONFLICT,
@@ -32,7 +33,8 @@ class HBaseArtifactRepository(ArtifactRepository, StreamUploadMixin):
 
     All operations raise MlflowException: INVALID_PARAMETER_VALUE for a location or path that is refused (before any
     connection), RESOURCE_DOES_NOT_EXIST, DATA_LOSS for what is damaged, TEMPORARILY_UNAVAILABLE where HBase does not
-    answer, RESOURCE_CONFLICT where others kept changing the same file. The cause is the sqlml error.
+    answer, ABORTED where it refuses (the table is missing, no right to), RESOURCE_CONFLICT where others kept changing
+    the same file. The cause is the sqlml error.
     """
 
     def __init__(self, artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:
@@ -170,6 +172,8 @@ def _code(error: SqlmlError) -> int:
             return int(INVALID_PARAMETER_VALUE)
         case StoreConflict():
             return int(RESOURCE_CONFLICT)
+        case StoreError() if error.details.get("refused"):
+            return int(ABORTED)  # 409 from a server, as the table does not come by asking seven times more
         case StoreError():
             return int(TEMPORARILY_UNAVAILABLE)
         case ArtifactError() if "missing" in error.details:

@@ -97,4 +97,5 @@ class Tries:
             table=self._location.table,
             doing=self._doing,
             tries=self.count,
+            refused=failure.retry == "never",
         )

@@ -395,8 +395,8 @@ def test_a_damaged_manifest_is_no_missing_file(
             assert code_of(call) == "DATA_LOSS"
 
 
-def test_what_hbase_refuses_is_not_said_to_pass(table: Store, tmp_path: Path) -> None:
-    repository = opened(f"hbase://{table.location.place}/no_such_table/p")
+def test_what_hbase_refuses_is_not_said_to_pass(store_table: Store, tmp_path: Path) -> None:
+    repository = opened(f"hbase://{store_table.location.place}/no_such_table/p")
     for call in (
         lambda: repository.log_artifact(str(made(tmp_path / "f"))),
         lambda: repository.list_artifacts(),
