@@ -164,9 +164,9 @@ def _write(location: Any, connections: int, job: dict[str, Any]) -> None:
         _say("begun", values)
         try:
             if what == "write":
-                writing.write(gateway, store.transfers, version.path, io.BytesIO(version.content()))
+                writing.write(gateway, store.transfers, store.path(version.path), io.BytesIO(version.content()))
             else:
-                writing.remove(gateway, version.path)
+                writing.remove(gateway, store.path(version.path))
         except (ArtifactError, StoreError) as error:
             _say("error", str(error))
         else:
