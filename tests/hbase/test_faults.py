@@ -78,6 +78,24 @@ def test_writes_and_reads_go_on_once_it_is_started_again(five: HBaseServer, tabl
         assert traffic.slowest_s < store.gateway.settings.deadline_s
 
 
+def test_with_no_region_server_left_each_call_ends_by_its_deadline(five: HBaseServer, table_name: str) -> None:
+    """The gateway itself would wait for minutes."""
+    content = Version("f", "w", 0, SIZE).content()
+    with created(five, table_name) as store:
+        write(store, "f", content)
+        for role in ("rs1", "rs2"):
+            five.kill(role)
+        with opened(five, table_name, **TIMES) as hasty:
+            for use in (lambda: read(hasty, "f"), lambda: write(hasty, "g", content), lambda: fsck(hasty)):
+                began = time.monotonic()
+                with pytest.raises(StoreError, match=f"{store.location.place}.*table {table_name}"):
+                    use()
+                assert time.monotonic() - began < TIMES["deadline_s"] + SLACK_S
+        five.revive()
+        assert read(store, "f") == content
+        require_clean(store, {"f": content})
+
+
 def test_a_deployment_survives_the_death_of_a_region_server_in_its_middle(
     five: HBaseServer, table_name: str, own_registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +146,7 @@ class TestStopped:
         "reading the manifest of f/2": lambda store: write(store, "f/2", b"x"),
         "listing f": lambda store: files.entries(store.gateway, "f"),
         "reading the manifest of f": lambda store: remove(store, "f"),
-        "beginning to write ": lambda store: collect(store),
+        "beginning gc": lambda store: collect(store),
         "listing the table": lambda store: fsck(store),
     }
 
