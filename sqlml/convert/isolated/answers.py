@@ -12,6 +12,7 @@ import pyarrow as pa
 from sqlml.convert.isolated import frames, reference
 from sqlml.convert.isolated.foreign_onnx import Foreign, session_of
 from sqlml.convert.isolated.inputs import Inputs
+from sqlml.convert.isolated.lightgbm.original import asked
 from sqlml.convert.isolated.loading import Artifact
 
 # Any in this module: conversions of two kinds with the same fields, numpy arrays of several dtypes.
@@ -80,9 +81,9 @@ def _groups(
         return [original.group(columns, possible)] if len(possible) else []
     whole = frames.whole_numbers(table, inputs)
     parts = frames.frames(inputs, columns, whole, converted.missing_as)
+    estimator = asked(artifact.estimator, inputs)
     return [
-        reference.sklearn_group(artifact.estimator, frame, rows, probabilities=converted.probabilities)
-        for rows, frame in parts
+        reference.sklearn_group(estimator, frame, rows, probabilities=converted.probabilities) for rows, frame in parts
     ]
 
 

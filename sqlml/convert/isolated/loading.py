@@ -19,26 +19,25 @@ from sqlml.convert.isolated.refusal import Refusal, unsupported
 
 # Any in this module: YAML and unpickled objects, checked as they are read.
 LARGEST_TEXT = 16 << 20
-RELEVANT = ("scikit-learn", "numpy", "scipy", "pandas", "skops", "cloudpickle", "onnx", "onnxruntime")
+RELEVANT = ("scikit-learn", "lightgbm", "numpy", "scipy", "pandas", "skops", "cloudpickle", "onnx", "onnxruntime")
 
 # What an ordinary model needs beyond skops's own list. The list in MLmodel is the artifact's word for itself,
 # so it counts only where pickles are allowed.
 TRUSTED_WITHOUT_PICKLE = ("numpy.dtype",)
 
 INSTEAD = {
-    "lightgbm": "Convert it to ONNX with onnxmltools and register the .onnx file, or log scikit-learn's HistGradientBoosting.",
     "xgboost": "Convert it to ONNX with onnxmltools and register the .onnx file, or log scikit-learn's HistGradientBoosting.",
     "catboost": 'Save it with save_model(format="onnx") and register the .onnx file.',
     "pytorch": "Export it with torch.onnx.export and register the .onnx file.",
     "tensorflow": "Export it with tf2onnx and register the .onnx file.",
     "keras": "Export it with tf2onnx and register the .onnx file.",
 }
-ELSE = "Log the model with mlflow.sklearn or mlflow.onnx, or register an .onnx file."
+ELSE = "Log the model with mlflow.sklearn, mlflow.lightgbm or mlflow.onnx, or register an .onnx file."
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A loaded model: `estimator` for the flavor sklearn, `onnx` (the file's bytes) for the flavor onnx."""
+    """A loaded model: `estimator` for the flavors sklearn and lightgbm, `onnx` (the file's bytes) for the flavor onnx."""
 
     flavor: str
     origin: dict[str, str]
@@ -73,7 +72,7 @@ def _load_directory(root: Path, *, allow_pickle: bool) -> Artifact:
         "example": _example(root, model.get("saved_input_example_info")),
     }
     origin = {"mlflow": str(model["mlflow_version"])} if model.get("mlflow_version") else {}
-    for name, read in (("sklearn", _load_sklearn), ("onnx", _load_onnx)):
+    for name, read in (("sklearn", _load_sklearn), ("lightgbm", _load_lightgbm), ("onnx", _load_onnx)):
         if name in flavors:
             _add_code(root, flavors[name])
             artifact = read(root, flavors[name], allow_pickle)
@@ -94,7 +93,9 @@ def _other_flavor(flavors: Mapping[str, Any]) -> Refusal:
     named = [name for name in flavors if name != "python_function"]
     if named:
         hint = INSTEAD.get(named[0], ELSE)
-        return unsupported(f"The model is of flavor {', '.join(named)}, and sqlml converts sklearn and onnx.", hint)
+        return unsupported(
+            f"The model is of flavor {', '.join(named)}, and sqlml converts sklearn, lightgbm and onnx.", hint
+        )
     loader = (flavors.get("python_function") or {}).get("loader_module", "python_function")
     return unsupported(
         f"The model is a python_function only (loaded by {loader}): arbitrary Python code cannot become SQL.", ELSE
@@ -172,6 +173,30 @@ def _from_skops(file: Path, flavor: Mapping[str, Any], content: bytes, allow_pic
             f"{file.name} holds types whose loading can run code ({names}), forbidden here (SQLML_ALLOW_PICKLE=0).",
             "Register an .onnx file instead.",
         ) from error
+
+
+def _load_lightgbm(root: Path, flavor: Mapping[str, Any], allow_pickle: bool) -> Artifact:
+    """A Booster from its text; LGBMClassifier and its kin as MLflow's sklearn flavor keeps estimators."""
+    try:
+        import lightgbm  # noqa: F401  # also when the text alone would do: the original must answer
+    except (ImportError, OSError) as error:
+        trained = flavor.get("lgb_version")
+        raise unsupported(
+            f"The model is LightGBM's, and its own answers cannot be had here: {error}.",
+            f"Install it beside sqlml: pip install lightgbm{f'=={trained}' if trained else ''}",
+        ) from error
+    if flavor.get("model_class", "lightgbm.basic.Booster") != "lightgbm.basic.Booster":
+        return _load_sklearn(root, {**flavor, "pickled_model": flavor.get("data")}, allow_pickle)
+    from sqlml.convert.isolated.lightgbm.original import Booster
+
+    file = inside(root, flavor.get("data"), "data")
+    content = _read(file, file.name)
+    try:
+        estimator = Booster(content.decode())
+    except UnicodeDecodeError as error:
+        raise Refusal("artifact", f"{file.name} is not the text of a LightGBM model.") from error
+    origin = {"estimator": "Booster", "file": file.name, "file sha256": _sha256(content), "serialization": "text"}
+    return Artifact("lightgbm", origin, estimator=estimator)
 
 
 def _load_onnx(root: Path, flavor: Mapping[str, Any], allow_pickle: bool) -> Artifact:
@@ -265,7 +290,7 @@ def _example(root: Path, about: object) -> tuple[Path, Mapping[str, Any]] | None
 def _versions(root: Path, flavors: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
     """The versions the model was trained with, where they differ from those that convert it."""
     trained = _requirements(root / "requirements.txt")
-    for key, package in (("sklearn_version", "scikit-learn"), ("onnx_version", "onnx")):
+    for key, package in (("sklearn_version", "scikit-learn"), ("lgb_version", "lightgbm"), ("onnx_version", "onnx")):
         for flavor in flavors.values():
             if isinstance(flavor, dict) and flavor.get(key):
                 trained[package] = str(flavor[key])
@@ -301,6 +326,8 @@ def installed_versions() -> dict[str, str]:
     found = {
         name: version for name in ("scikit-learn", "onnx", "onnxruntime", "numpy") if (version := _installed(name))
     }
+    if "lightgbm" in sys.modules:
+        found["lightgbm"] = _installed("lightgbm") or "unknown"
     return {"python": platform.python_version(), **found}
 
 

@@ -57,9 +57,14 @@ class Session:
             self.converted = foreign_graph.normalise(self.foreign, self.inputs)
         else:
             from sqlml.convert.isolated import inputs
+            from sqlml.convert.isolated.lightgbm import original
             from sqlml.convert.isolated.sklearn.convert import convert_sklearn
 
-            self.inputs = inputs.of_estimator(artifact.estimator, artifact.inputs, request["columns"])
+            lightgbm = original.own(artifact.estimator)
+            if lightgbm is None:
+                self.inputs = inputs.of_estimator(artifact.estimator, artifact.inputs, request["columns"])
+            else:
+                self.inputs = original.inputs_of(lightgbm, artifact.inputs, request["columns"])
             self.converted = convert_sklearn(artifact.estimator, self.inputs.columns)
         self._output(request["to"]).write_bytes(self.converted.onnx)
         return {

@@ -27,6 +27,7 @@ from sklearn import (
 )
 
 from sqlml.convert.isolated.graph import Graph
+from sqlml.convert.isolated.lightgbm.predictors import predictors as lightgbm_predictors
 from sqlml.convert.isolated.sklearn import (
     bayes,
     compose,
@@ -214,7 +215,7 @@ def build(
     graph.missing_as.update(missing_as)
     graph.reserve([*names, "prediction", "probabilities", "error"])
     table = inputs(graph, columns)
-    context = Context(graph, TRANSFORMERS, PREDICTORS, WRAPPERS)
+    context = Context(graph, TRANSFORMERS, PREDICTORS | lightgbm_predictors(), WRAPPERS)
     return graph, context.predict(estimator, table, "")
 
 
