@@ -17,8 +17,8 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -178,7 +178,8 @@ def encoded(record: Manifest | Tombstone | Intent | Garbage) -> bytes:
 def decoded_file(cell: bytes, what: str) -> Manifest | Tombstone:
     """The manifest or tombstone in a cell. Raises ArtifactError; `what` names it."""
     values = _values(cell, what)
-    values["replaced"] = tuple(values.get("replaced", ()))
+    if isinstance(values.get("replaced"), list):
+        values["replaced"] = tuple(values["replaced"])
     if "tombstone" in values:
         return _record(Tombstone, values, what)
     return _record(Manifest, values, what)
@@ -217,14 +218,34 @@ def _values(cell: bytes, what: str, mend: str = LOG_AGAIN) -> dict[str, Any]:  #
 def _format(text: bytes) -> int | None:
     try:
         values = json.loads(text)
-    except ValueError:  # UnicodeDecodeError is one too
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError too
         return None
     number = values.get("format") if isinstance(values, dict) else None
     return number if isinstance(number, int) else None
 
 
+def _is_text(value: object) -> bool:
+    if isinstance(value, str):
+        value.encode()  # raises a ValueError for a lone surrogate, which JSON may hold
+        return True
+    return False
+
+
+_FITS: dict[str, Callable[[object], bool]] = {
+    "str": _is_text,
+    "str | None": lambda value: value is None or _is_text(value),
+    "int": lambda value: type(value) is int,
+    "bool": lambda value: type(value) is bool,
+    "tuple[str, ...]": lambda value: isinstance(value, tuple) and all(map(_is_text, value)),
+}
+"""What a value out of JSON must be, by the annotation of its field: the check at a record's end is no secret."""
+
+
 def _record(kind: type[Record], values: Mapping[str, Any], what: str, mend: str = LOG_AGAIN) -> Record:
     try:
+        for field in fields(kind):
+            if field.name in values and not _FITS[str(field.type)](values[field.name]):
+                raise TypeError(f"{field.name} is no {field.type}")
         return kind(**values)
     except (TypeError, ValueError) as error:  # a key is missing, or there is one that format 1 does not have
         raise ArtifactError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -270,6 +271,30 @@ class TestDamage:
         for damaged in (cell[:cut], bytes(changed)):
             with pytest.raises(ArtifactError, match=r"The manifest of f (is damaged|has the storage format)"):
                 files.stored("f", damaged)
+
+    @pytest.mark.parametrize(
+        "changed",
+        [{"replaced": 7}, {"replaced": [7]}, {"object": 7}, {"object": "\ud800"}, {"size": 1.0}, {"sha256": None}],
+    )
+    def test_a_record_that_checks_and_is_none(self, store: Store, changed: dict[str, object]) -> None:
+        write(store, "x", b"x")
+        row = layout.manifest_row("x")
+        values = vars(files.require(store.gateway, "x").manifest) | changed
+        text = json.dumps({"format": layout.FORMAT, **values}).encode()
+        check = hashlib.sha256(text).hexdigest()[: layout.CHECK_DIGITS].encode()
+        store.gateway.put(row, MANIFEST_COLUMN, text + b" " + check, doing="")
+        self.require_damaged_and_replaceable(store)
+
+    def test_a_manifest_of_nothing_but_brackets(self, store: Store) -> None:
+        store.gateway.put(layout.manifest_row("x"), MANIFEST_COLUMN, b"[" * 200_000, doing="")
+        self.require_damaged_and_replaceable(store)
+
+    def require_damaged_and_replaceable(self, store: Store) -> None:
+        with pytest.raises(ArtifactError, match="The manifest of x is damaged"):
+            read(store, "x")
+        assert "The manifest of x is damaged" in fsck(store).problems["x"]
+        write(store, "x", b"new")
+        assert read(store, "x") == b"new"
 
     def test_an_unknown_format_is_left_alone(self, store: Store) -> None:
         store.gateway.put(layout.manifest_row("f"), MANIFEST_COLUMN, b'{"format": 2, "new": "things"}', doing="")
