@@ -19,6 +19,8 @@ from sqlml.convert.isolated.table import Table
 
 ZERO = float(np.float32(1e-35))
 """kZeroThreshold: numbers up to here are zero, on either side."""
+LARGEST_MATRIX = 20_000
+"""Categories times sets of them: beyond, a set is a tree of its own, as large as the set."""
 
 
 class Columns:
@@ -74,11 +76,13 @@ class Columns:
         wanted = sorted({c for categories in sets for c in categories})
         if not wanted:
             return graph.rows([0.0] * len(sets))
+        if len(wanted) * len(sets) > LARGEST_MATRIX:
+            return tree_ensemble(graph, value, [intervals(c, k) for k, c in enumerate(sets)], len(sets))
         # An integer of the table may be a fraction in a hostile row; what was counted here cannot.
         if not (known.dtype.kind in "iub" and -math.inf < known.low <= known.high < math.inf):
             value = self._cut(value)
         hits = graph.as_double(graph.op("Equal", value, graph.double([float(c) for c in wanted])))
-        return graph.matmul(hits, np.array([[float(c in categories) for categories in sets] for c in wanted]))
+        return graph.matmul(hits, np.array([[float(c in s) for s in map(frozenset, sets)] for c in wanted]))
 
     def _cut(self, value: str) -> str:
         """static_cast<int> as far as it can be a category: -0.5 becomes 0 too."""
@@ -134,6 +138,47 @@ def shape(tree: TextTree, columns: Columns, *, dense: bool) -> Tree:
         right=np.concatenate([right, none]),
         missing_left=np.concatenate([missing_left, zeros]),
         value=np.zeros(inner + leaves),
+    )
+
+
+def intervals(categories: Sequence[int], target: int) -> Tree:
+    """1 in [c, c + 1) of each category, 0 between; the first interval of category 0 begins behind -1."""
+    bounds: list[float] = []
+    for c in sorted(set(categories)):
+        low, high = (-1.0 if c == 0 else np.nextafter(float(c), -math.inf)), np.nextafter(c + 1.0, -math.inf)
+        if bounds and bounds[-1] == low:
+            bounds[-1] = high
+        else:
+            bounds += [low, high]
+    inner = len(bounds)
+    feature, missing = np.zeros(2 * inner + 1, dtype=np.int64), np.zeros(2 * inner + 1, dtype=np.int64)
+    left, right = (np.full(2 * inner + 1, -1, dtype=np.int64) for _ in range(2))
+    threshold = np.concatenate([bounds, np.zeros(inner + 1)])
+    # Inner node i asks for bounds[i]; leaf inner + i lies before bounds[i], and is inside where i is odd.
+    waiting = [(0, inner)] if inner else []
+    while waiting:
+        first, last = waiting.pop()
+        node = (first + last) // 2
+        for side, (begin, end) in ((left, (first, node)), (right, (node + 1, last))):
+            side[node] = (begin + end) // 2 if begin < end else inner + begin
+            waiting += [(begin, end)] if begin < end else []
+    value = np.concatenate([np.zeros(inner), np.arange(inner + 1) % 2])
+    return rooted(Tree(feature, threshold, left, right, missing, value, target), inner // 2)
+
+
+def rooted(tree: Tree, root: int) -> Tree:
+    """The same tree with its root at 0, where TreeEnsemble's builder looks for it."""
+    order = np.arange(len(tree.left))
+    order[[0, root]] = order[[root, 0]]
+    left, right = (np.where(side < 0, side, order[side]) for side in (tree.left, tree.right))
+    return Tree(
+        tree.feature,
+        tree.threshold[order],
+        left[order],
+        right[order],
+        tree.missing_left,
+        tree.value[order],
+        tree.target,
     )
 
 
