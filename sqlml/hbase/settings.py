@@ -100,10 +100,11 @@ def check_allowed(location: Location, settings: Settings) -> None:
     """
     if is_loopback(location.host) or (location.host, location.port) in settings.allow:
         return
+    allowed = ", ".join(sorted(place(*pair) for pair in settings.allow)) or "none but this machine's own"
     raise LocationRefused(
         f"{location.place} is not an HBase gateway that may be connected to.",
         hint=f"Whoever runs this process can allow it: SQLML_HBASE_ALLOW={location.place}, or allow in section [hbase]"
-        f" of {config.FILE_NAME}. {choices(sorted(place(*pair) for pair in settings.allow))}",
+        f" of {config.FILE_NAME}. Allowed now: {allowed}.",
         place=location.place,
     )
 

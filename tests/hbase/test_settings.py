@@ -136,8 +136,10 @@ def test_another_machine_is_allowed_only_with_its_port(host: str) -> None:
     settings = Settings(allow=frozenset({("h.example", 9090)}))
     check_allowed(parse("hbase://H.example/t/x"), settings)
 
-    with pytest.raises(LocationRefused, match=r"SQLML_HBASE_ALLOW=.*Valid: 'h.example:9090'"):
+    with pytest.raises(LocationRefused, match=r"SQLML_HBASE_ALLOW=.*Allowed now: h.example:9090\."):
         check_allowed(parse(f"hbase://{host}/t/x"), settings)
+    with pytest.raises(LocationRefused, match=r"Allowed now: none but this machine's own\."):
+        check_allowed(parse(f"hbase://{host}/t/x"), Settings())
 
 
 def test_a_name_is_pinned_to_all_its_addresses_once() -> None:
