@@ -114,8 +114,9 @@ def check_path(path: str) -> str:
     >>> check_path("model/MLmodel")
     'model/MLmodel'
     """
-    _refuse_unprintable(path)
-    _check_path(path, f"The path {_cut(path)!r}")
+    what = f"The path {_cut(path)!r}"
+    _refuse_unprintable(path, what)
+    _check_path(path, what)
     return path
 
 
@@ -210,19 +211,22 @@ def _decoded(segment: str) -> str | None:
     return None
 
 
-def _refuse_unprintable(text: str) -> None:
-    """Before anything splits `text`: urllib drops newlines and tabs silently, so its answer is about another text."""
+def _refuse_unprintable(text: str, what: str = "A location") -> None:
+    """Before anything splits `text`: urllib drops newlines and tabs silently, so its answer is about another text.
+
+    `what` names it; a location is not shown, as nobody knows yet which part of it may be a password.
+    """
     if len(text) > MAX_PATH_BYTES + 1000:
         raise LocationRefused(
-            f"A location or path of {len(text):,} characters is too long.",
+            f"{what} of {len(text):,} characters is too long.",
             hint=f"A path has at most {MAX_PATH_BYTES:,} bytes.",
         )
     for character in text:
         category = unicodedata.category(character)
         if category in ("Cc", "Cs"):
-            what = "control character" if category == "Cc" else "lone surrogate"
+            kind = "control character" if category == "Cc" else "lone surrogate"
             raise LocationRefused(
-                f"A location or path has the {what} U+{ord(character):04X} in it.", hint="Names are printable text."
+                f"{what} has the {kind} U+{ord(character):04X} in it.", hint="Names are printable text, in UTF-8."
             )
 
 

@@ -142,6 +142,14 @@ def test_what_is_too_long_is_not_looked_at() -> None:
             check_path(text)
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [("a\nb", r"'model/a\\nb'"), ("caf\udce9", r"'model/caf\\udce9'"), ("..", r"'model/\.\.'")]
+)
+def test_a_path_that_is_refused_is_named(name: str, shown: str) -> None:
+    with pytest.raises(LocationRefused, match=f"The path {shown} has"):
+        check_path(f"model/{name}")
+
+
 def test_paths_inside_may_have_what_a_uri_may_not() -> None:
     for path in ("a#b", "a?b", "50%", "a b/ü/\\", "...", ".hidden", "a" * MAX_PATH_BYTES):
         assert check_path(path) == path
