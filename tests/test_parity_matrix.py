@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import yaml
+from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import (
@@ -113,6 +114,7 @@ def numbers_only(model: object) -> object:
 
 
 ORDINAL = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+BOOSTED = {"n_estimators": 8, "num_leaves": 6, "n_jobs": 1, "verbose": -1}
 
 # name -> (estimator, target)
 MODELS: dict[str, Callable[[], tuple[object, object]]] = {
@@ -165,6 +167,9 @@ MODELS: dict[str, Callable[[], tuple[object, object]]] = {
         mixed(HistGradientBoostingRegressor(max_iter=8, random_state=0), text=ORDINAL),
         SCORE,
     ),
+    "LightGBM": lambda: (mixed(LGBMClassifier(**BOOSTED), missing=True), YES_NO),
+    "LightGBM, three classes": lambda: (mixed(LGBMClassifier(**BOOSTED), text=ORDINAL, missing=True), THREE),
+    "LightGBM of linear trees": lambda: (mixed(LGBMRegressor(linear_tree=True, **BOOSTED)), SCORE),
     "neural network": lambda: (mixed(MLPClassifier((8, 4), max_iter=300, random_state=0)), THREE),
     "neural network regression": lambda: (
         mixed(MLPRegressor(hidden_layer_sizes=(8,), activation="tanh", max_iter=300, random_state=0)),
