@@ -1,7 +1,7 @@
 """A table in memory with the gateway's interface, for what must be tried at every step: crashes, lost answers, clocks.
 
 It behaves as HBase was measured to: a delete hides every put up to its own timestamp, also one that comes after it in
-the same millisecond. That the real one behaves so too is shown by test_real_store.
+the same millisecond. That the real one behaves so too is shown by test_like_memory.
 """
 
 from __future__ import annotations
