@@ -219,6 +219,10 @@ ESTIMATORS: dict[str, Callable[[], tuple[Any, pd.DataFrame]]] = {
         LGBMRegressor(**SMALL).fit(NUMBERS.assign(visits=(TABLE.visits * 10).astype("category")), SCORE),
         NUMBERS.assign(visits=TABLE.visits * 10),
     ),
+    "categories of fractions": lambda: (
+        LGBMRegressor(**SMALL).fit(NUMBERS.assign(tiny=TABLE.tiny.astype("category")), SCORE),
+        NUMBERS,
+    ),
     "categories in an order": lambda: (
         LGBMRegressor(**SMALL).fit(
             TABLE.assign(plan=pd.Categorical(TABLE.plan, ["naïve", "", "it's pro", "basic"], ordered=True)), SCORE

@@ -55,6 +55,13 @@ def test_columns_of_categories_that_cannot_be_told_apart_are_refused():
     assert "which of its columns they are cannot be told" in refused(model, frame)
 
 
+def test_categories_that_no_double_holds_are_refused():
+    frame = NUMBERS.assign(visits=TABLE.visits + 2**60)
+    model = LGBMRegressor(**SMALL).fit(frame.astype({"visits": "category"}), SCORE)
+
+    assert "neither text nor numbers that a double holds" in refused(model, frame)
+
+
 def test_an_unknown_objective_is_refused():
     text = trained("regression").text.replace("objective=regression\n", "objective=of_tomorrow\n")
 

@@ -34,7 +34,9 @@ def assigned(model: Model, texts: Sequence[bool]) -> Mapping[int, Categories]:
     lists = model.pandas_categorical
     for categories in lists:
         if not all(_is_text(c) for c in categories) and not all(_is_number(c) for c in categories):
-            raise Ambiguous(f"it was trained on the categories {_shown(categories)}, neither text nor numbers.")
+            raise Ambiguous(
+                f"it was trained on the categories {_shown(categories)}, neither text nor numbers that a double holds."
+            )
     found = []
     for solution in _solutions(model, texts, 0, 0):
         found.append(solution)
@@ -85,7 +87,9 @@ def _is_text(value: Any) -> bool:
 def _is_number(value: Any) -> bool:
     if isinstance(value, np.generic):
         value = value.item()
-    return isinstance(value, int | float) and math.isfinite(value) and abs(value) <= LARGEST_WHOLE
+    if isinstance(value, int):
+        return abs(value) <= LARGEST_WHOLE
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _shown(categories: Categories) -> str:
