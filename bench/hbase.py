@@ -26,9 +26,9 @@ from typing import Any
 from uuid import uuid4
 
 from sqlml.hbase import copying, reading
+from sqlml.hbase.creating import create
 from sqlml.hbase.layout import CHUNK_BYTES, CHUNK_COLUMN
 from sqlml.hbase.store import Store, open_store
-from sqlml.hbase.table import create
 
 CONNECTIONS = 4
 RESULTS = Path(__file__).parent / "results"

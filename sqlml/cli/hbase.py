@@ -47,7 +47,7 @@ def hbase() -> None:
 @options.traceback
 def init(uri: str, compression: str) -> None:
     """Create the table of URI; says so when it is there already."""
-    from sqlml.hbase.table import create
+    from sqlml.hbase.creating import create
 
     with _opened(uri) as store:
         made = create(store.gateway, compression)

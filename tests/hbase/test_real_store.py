@@ -15,12 +15,12 @@ import pytest
 
 from sqlml.errors import ArtifactError, StoreError
 from sqlml.hbase import collecting, files, layout
+from sqlml.hbase.creating import create
 from sqlml.hbase.gateway import Gateway
 from sqlml.hbase.layout import CHUNK_BYTES, CHUNK_COLUMN, MANIFEST_COLUMN
 from sqlml.hbase.location import Location
 from sqlml.hbase.settings import Settings
 from sqlml.hbase.store import Store
-from sqlml.hbase.table import create
 from sqlml.hbase.tables import CODECS
 from tests.hbase.mortal import Mortal
 from tests.hbase.server.cluster import HBaseServer
