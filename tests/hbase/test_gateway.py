@@ -134,6 +134,7 @@ def test_no_operation_outlasts_its_deadline(server: ScriptedGateway, turn: Turn)
         "table": "models",
         "doing": "reading row a",
         "tries": failure.value.details["tries"],
+        "refused": False,
     }
 
 
@@ -262,6 +263,12 @@ def test_an_unknown_compression_is_refused_without_asking(server: ScriptedGatewa
     with pytest.raises(UsageError, match=r"'GZIP' is not a compression. Did you mean 'GZ'"):
         gateway_to(server).create_table("GZIP")
     assert server.connections == 0
+
+
+def test_a_table_that_somebody_made_in_the_same_moment_is_there_already() -> None:
+    raced = declared(b"org.apache.hadoop.hbase.TableExistsException: models\n\tat o.a.h.h.X.frame(X.java:1)")
+    with ScriptedGateway([raced]) as server, pytest.raises(StoreConflict, match="exists already"):
+        gateway_to(server).create_table()
 
 
 def test_a_table_that_an_earlier_try_made_is_made(server: ScriptedGateway) -> None:
