@@ -151,7 +151,7 @@ def test_hbase_keeps_its_data_in_the_volume_and_shows_the_gateway_only(services:
     assert properties["hbase.zookeeper.property.dataDir"].startswith("/data/")
     assert properties["hbase.master.ipc.address"] == properties["hbase.regionserver.ipc.address"] == "127.0.0.1"
     assert properties["hbase.regionserver.thrift.port"] == "9090"
-    assert properties["hbase.wal.provider"] == "filesystem"
+    assert properties["hbase.wal.provider"] == "asyncfs"
 
 
 def test_its_health_check_tells_an_hbase_that_answers_from_one_that_does_not(hbase: Any, unused_port: int) -> None:
