@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from sqlml import config
 from sqlml.errors import LocationRefused, StoreError, UsageError, choices
-from sqlml.hbase.location import Location, endpoint, place
+from sqlml.hbase.location import Location, endpoint
 
 TRANSPORTS = ("buffered", "framed")
 PROTOCOLS = ("binary", "compact")
@@ -100,11 +100,11 @@ def check_allowed(location: Location, settings: Settings) -> None:
     """
     if is_loopback(location.host) or (location.host, location.port) in settings.allow:
         return
-    allowed = ", ".join(sorted(place(*pair) for pair in settings.allow)) or "none but this machine's own"
+    # Not which ones are allowed: a client of an MLflow server reads this, and they are names of its network.
     raise LocationRefused(
         f"{location.place} is not an HBase gateway that may be connected to.",
         hint=f"Whoever runs this process can allow it: SQLML_HBASE_ALLOW={location.place}, or allow in section [hbase]"
-        f" of {config.FILE_NAME}. Allowed now: {allowed}.",
+        f" of {config.FILE_NAME}.",
         place=location.place,
     )
 
@@ -166,7 +166,8 @@ def _allowed(text: str, where: str) -> tuple[str, int]:
 def _tls(values: Mapping[str, Any], environ: Mapping[str, str]) -> Tls | None:
     parts = {key.removeprefix("tls_"): values[key] for key in values if key.startswith("tls_")}
     password = _secret("tls_key_password", parts.pop("key_password_file", None), environ)
-    if not values.get("tls", bool(parts)):  # naming a certificate authority means TLS, unless it is said to be off
+    # Naming a certificate authority means TLS, unless it is said to be off.
+    if not values.get("tls", bool(parts.keys() & {"ca", "certificate", "key"})):
         return None
     for key in ("ca", "certificate", "key"):
         if key in parts and not Path(parts[key]).is_file():

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException, MlflowTraceDataCorrupted, MlflowTraceDataNotFound
 
-from sqlml.hbase.layout import CHUNK_COLUMN, MANIFEST_COLUMN, chunk_row, manifest_row, with_checksum
 from sqlml.hbase.location import parse
 from sqlml.hbase.store import MANIFEST_NAME, Store
 from tests.hbase.mlflow_repositories import Repository, code_of, contents, listed, made, opened
@@ -30,9 +29,6 @@ def tree(tmp_path: Path) -> Path:
         made(root / name, text.encode())
     (root / "empty").mkdir()
     return root
-
-
-# --- logging -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("folder", [None, "aaa", "aaa/bbb/ccc/ddd", "aaa/"])
@@ -123,9 +119,6 @@ def test_a_stream_that_breaks_off_leaves_nothing(repository: Repository, store_t
     assert listed(repository) == []
 
 
-# --- listing -------------------------------------------------------------------------------------------------------
-
-
 def test_listing_is_one_level_by_name_with_sizes(repository: Repository, tree: Path) -> None:
     assert listed(repository) == []
     repository.log_artifacts(str(tree))
@@ -181,9 +174,6 @@ def test_both_forms_of_a_location_meet(uri: str, hbase: Any, store_table: Store,
 
     assert opened(uri).artifact_uri == other.artifact_uri == uri
     assert listed(opened(uri), "model") == listed(other, "model") == [("model/f", False, 7)]
-
-
-# --- downloading ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["a.txt", "nested/c.csv", "nested", "nested/", "nested/deeper", ""])
@@ -279,9 +269,6 @@ def test_a_repository_that_is_let_go_leaves_no_thread_and_no_connection(uri: str
     assert len(ours()) <= before
 
 
-# --- deleting ------------------------------------------------------------------------------------------------------
-
-
 def test_files_folders_and_all_are_deleted(repository: Repository, tree: Path) -> None:
     repository.log_artifacts(str(tree))
 
@@ -308,9 +295,6 @@ def test_deleting_what_is_not_there_is_done_at_once(repository: Repository, tree
     for _ in range(2):
         repository.delete_artifacts("")
     assert listed(repository) == []
-
-
-# --- what the store says of its files ------------------------------------------------------------------------------
 
 
 def test_every_folder_answers_with_its_manifest_and_never_lists_it(
@@ -353,73 +337,3 @@ def test_traces_and_attachments_are_kept(repository: Repository) -> None:
     attachment = "0e8f9c4e-6a57-4b0e-b6b5-0a1f6a3c2d11"
     repository.upload_attachment(attachment, b"content")
     assert repository.download_trace_attachment(attachment) == b"content"
-
-
-# --- damage --------------------------------------------------------------------------------------------------------
-
-
-def test_what_is_damaged_is_named_and_has_mlflows_code(
-    repository: Repository, store_table: Store, uri: str, tmp_path: Path
-) -> None:
-    repository.log_artifact(str(made(tmp_path / "f", b"right")))
-    document = json.loads(Path(repository.download_artifacts(MANIFEST_NAME)).read_bytes())
-    row = chunk_row(document["files"][0]["object"], 0)
-
-    for cell in (with_checksum(row, b"wrong"), b"not it"):  # the second one has a checksum that does not fit
-        store_table.gateway.put(row, CHUNK_COLUMN, cell, doing="damaging it")
-        with pytest.raises(MlflowException) as raised:
-            repository.download_artifacts("f")
-        assert raised.value.error_code == "DATA_LOSS"
-        # A server answers with this. MLflow's clients repeat what fails with 500 seven times, for four minutes.
-        assert raised.value.get_http_status_code() == 409
-        for part in ("f (object", document["files"][0]["object"], document["table"], document["place"], "fsck"):
-            assert part in str(raised.value)
-
-
-def test_a_damaged_manifest_is_no_missing_file(
-    repository: Repository, store_table: Store, uri: str, tmp_path: Path
-) -> None:
-    repository.log_artifact(str(made(tmp_path / "f")))
-    row = manifest_row(uri.removeprefix(f"{store_table.location.uri}/") + "/f")
-    cell = store_table.gateway.get(row, MANIFEST_COLUMN, doing="reading it")
-    assert cell is not None
-
-    for damaged in (cell.value[:-9], b'{"format":9} 0'):
-        store_table.gateway.put(row, MANIFEST_COLUMN, damaged, doing="damaging it")
-        for call in (
-            lambda: repository.list_artifacts(),
-            lambda: repository.download_artifacts(""),
-            lambda: repository.download_artifacts("f"),
-            lambda: repository.download_artifacts(MANIFEST_NAME),
-        ):
-            assert code_of(call) == "DATA_LOSS"
-
-
-def test_what_hbase_refuses_is_not_said_to_pass(store_table: Store, tmp_path: Path) -> None:
-    repository = opened(f"hbase://{store_table.location.place}/no_such_table/p")
-    for call in (
-        lambda: repository.log_artifact(str(made(tmp_path / "f"))),
-        lambda: repository.list_artifacts(),
-        lambda: repository.download_artifacts("f"),
-        lambda: repository.delete_artifacts(),
-    ):
-        with pytest.raises(MlflowException, match="Create it with: sqlml hbase init") as raised:
-            call()
-        assert raised.value.error_code == "ABORTED"
-        assert raised.value.get_http_status_code() == 409  # MLflow's clients would repeat a 503 for four minutes
-
-
-def test_a_store_that_does_not_answer_is_said_so(
-    unused_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SQLML_HBASE_FIRST_CONTACT", "0.2")
-    repository = opened(f"hbase://127.0.0.1:{unused_port}/t/p")
-    for call in (
-        lambda: repository.log_artifact(str(made(tmp_path / "f"))),
-        lambda: repository.list_artifacts(),
-        lambda: repository.download_artifacts("f"),
-        lambda: repository.delete_artifacts(),
-    ):
-        with pytest.raises(MlflowException, match=rf"127\.0\.0\.1:{unused_port} refused the connection") as raised:
-            call()
-        assert raised.value.error_code == "TEMPORARILY_UNAVAILABLE"
