@@ -60,12 +60,18 @@ def init(uri: str, compression: str) -> None:
 @click.argument("uri")
 @click.option("--recursive", "-r", is_flag=True, help="All files below, with their objects and hashes.")
 @options.as_json
-def ls(uri: str, recursive: bool, as_json: bool) -> None:
-    """List what is at URI: files with their sizes in bytes, folders with a slash."""
+@click.pass_context
+def ls(context: click.Context, uri: str, recursive: bool, as_json: bool) -> None:
+    """List what is at URI: files with their sizes in bytes, folders with a slash.
+
+    Exits with 4 if there are files whose manifests cannot be read.
+    """
     from sqlml.hbase import listing
 
+    damaged: list[str] = []
     with _opened(uri) as store:
-        rows = listing.every(store) if recursive else listing.one_level(store)
+        show = listing.every if recursive else listing.one_level
+        rows = show(store, lambda error: damaged.append(str(error)))
     if as_json:
         output.as_json(rows)
     elif recursive:
@@ -74,6 +80,9 @@ def ls(uri: str, recursive: bool, as_json: bool) -> None:
         )
     else:
         output.table(["size", "name"], [["" if r["size"] is None else r["size"], r["name"]] for r in rows])
+    for message in damaged:
+        output.say(f"Left out: {message}")
+    context.exit(exits.DRIFTED if damaged else exits.DONE)
 
 
 @hbase.command()

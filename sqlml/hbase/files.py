@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from sqlml.hbase.location import check_path
 if TYPE_CHECKING:
     from sqlml.hbase.gateway import Gateway
 
+Damaged = Callable[[ArtifactError], object]
 PAGE = 256
 """Manifests per scan: about 60 kB."""
 
@@ -112,16 +113,16 @@ def cells_below(gateway: Gateway, path: str) -> Iterator[tuple[bytes, bytes]]:
         start = page[-1][0] + b"\0"
 
 
-def below(gateway: Gateway, path: str) -> Iterator[StoredFile]:
-    """All files below a folder, in order of their paths."""
+def below(gateway: Gateway, path: str, damaged: Damaged | None = None) -> Iterator[StoredFile]:
+    """All files below a folder, in order of their paths. One whose manifest is damaged raises, or is told to `damaged`."""
     for row, cell in cells_below(gateway, path):
-        found = stored(path_of(row), cell)
+        found = _stored(row, cell, damaged)
         if found is not None:
             yield found
 
 
-def entries(gateway: Gateway, path: str) -> list[Entry]:
-    """What is directly in the folder `path`, by name; empty for a file and for nothing.
+def entries(gateway: Gateway, path: str, damaged: Damaged | None = None) -> list[Entry]:
+    """What is directly in the folder `path`, by name; empty for a file and for nothing. `damaged` is as for `below`.
 
     Reads what lies deeper only until a subfolder has shown one file, so that a folder of a thousand models costs a
     thousand pages at most, however many files they have.
@@ -134,14 +135,24 @@ def entries(gateway: Gateway, path: str) -> list[Entry]:
         page = gateway.page(start, stop, MANIFEST_COLUMN, limit=PAGE, doing=f"listing {path or 'the table'}")
         folder = ""
         for row, cell in page:
-            whole = path_of(row)
+            whole = row.removeprefix(layout.MANIFEST_ROWS).decode(errors="replace")
             name, _, deeper = whole.removeprefix(folder_part).partition("/")
             folder = name if deeper else ""
             if folder in found:
                 continue
-            file = stored(whole, cell.value)
+            file = _stored(row, cell.value, damaged)
             if file is not None:
                 found[name] = Entry(name, None if folder else file.manifest.size)
         if len(page) < PAGE:
             return sorted(found.values(), key=lambda entry: entry.name)
         start = layout.after_prefix(first + f"{folder}/".encode()) if folder in found else page[-1][0] + b"\0"
+
+
+def _stored(row: bytes, cell: bytes, damaged: Damaged | None) -> StoredFile | None:
+    try:
+        return stored(path_of(row), cell)
+    except ArtifactError as error:
+        if damaged is None:
+            raise
+        damaged(error)
+        return None

@@ -144,6 +144,21 @@ def test_ls_shows_one_level_or_all(location: str, tree: Path, capsys: pytest.Cap
     assert "There is no file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("recursive", [(), ("-r",)])
+def test_ls_shows_what_lies_beside_a_damaged_file(
+    table: str, location: str, tree: Path, recursive: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("cp", str(tree), location)
+    store = open_store(location)
+    store.gateway.put(layout.manifest_row(store.path("empty")), layout.MANIFEST_COLUMN, b"{", doing="damaging it")
+    store.close()
+    capsys.readouterr()
+    assert run("ls", location, "--json", *recursive) == exits.DRIFTED
+    shown = capsys.readouterr()
+    assert len(json.loads(shown.out)) == 2
+    assert "Left out: The manifest of" in shown.err
+
+
 def test_cat_gives_the_bytes(location: str, tree: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     run("cp", str(tree), location)
     capfdbinary.readouterr()
