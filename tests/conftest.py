@@ -40,9 +40,14 @@ class Registry:
     def artifacts(self) -> Path:
         return self.folder / "models"
 
+    @property
+    def as_trained(self) -> Path:
+        """A copy from before anybody used it: deploying tags versions, and loading a model writes into its folder."""
+        return self.folder.with_name(f"{self.folder.name}-as-trained")
+
     def copied(self, folder: Path) -> Registry:
-        """The same registry with files of its own, to be changed by a test."""
-        shutil.copytree(self.folder, folder)
+        """The registry as it was trained, with files of its own, to be changed by a test."""
+        shutil.copytree(self.as_trained, folder)
         copy = Registry(folder)
         with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
             for table, column in LOCATIONS:
@@ -81,6 +86,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Registry:
         capture_output=True,
         text=True,
     )
+    shutil.copytree(registry.folder, registry.as_trained)
     return registry
 
 

@@ -29,7 +29,7 @@ def location(hbase: Any, table_name: str, registered: Any) -> str:
     uri = f"hbase://{hbase.host}:{hbase.port}/{table_name}/experiments"
     store = open_store(uri)
     store.gateway.create_table(doing="making the test's table")
-    get_artifact_repository(uri).log_artifacts(str(registered.artifacts))
+    get_artifact_repository(uri).log_artifacts(str(registered.as_trained / registered.artifacts.name))
     store.close()
     return uri
 
