@@ -3,7 +3,7 @@
     python -m tests.hbase.server run -- python -m bench.hbase --save
 
 Bare happybase writes and reads 1 MiB cells from four threads, with nothing around them: no checksums, no manifest, no
-order, no file on disk. What sqlml adds is what the ratio shows. Then a model of 200 MiB is deployed from the local disk
+order. What sqlml adds is what the ratio shows. Both read once into nothing and once to a file on disk. Then a model of 200 MiB is deployed from the local disk
 and from HBase. The ways take turns at being first, so that whatever else the machine does, and what HBase still has to
 flush, meets all of them; medians are what counts.
 """
@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
-from sqlml.hbase import copying, reading
+from sqlml.hbase import copying, files, reading
 from sqlml.hbase.creating import create
 from sqlml.hbase.layout import CHUNK_BYTES, CHUNK_COLUMN
 from sqlml.hbase.store import Store, open_store
@@ -62,6 +62,15 @@ def move(store: Store, megabytes: int, folder: Path, first: int) -> dict[str, fl
     place, run = store.location, uuid4().hex
     path = store.path(run)
 
+    def kept(table: Any, number: int) -> None:
+        found = table.row(b"bare/%s/%08d" % (run.encode(), number), columns=[CHUNK_COLUMN])
+        os.pwrite(local, found[CHUNK_COLUMN], number * CHUNK_BYTES)
+
+    def read() -> None:
+        assert sum(map(len, store.transfers.download(files.require(store.gateway, path).manifest, path))) == len(
+            content
+        )
+
     def put(table: Any, number: int) -> None:
         chunk = content[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
         table.put(b"bare/%s/%08d" % (run.encode(), number), {CHUNK_COLUMN: chunk})
@@ -75,16 +84,19 @@ def move(store: Store, megabytes: int, folder: Path, first: int) -> dict[str, fl
             "bare": lambda: bare(place.host, place.port, place.table, put, megabytes),
             "sqlml": lambda: copying.put_file(store, path, source),
         },
-        "get": {
-            "bare": lambda: bare(place.host, place.port, place.table, get, megabytes),
+        "get": {"bare": lambda: bare(place.host, place.port, place.table, get, megabytes), "sqlml": read},
+        "get to a file": {
+            "bare": lambda: bare(place.host, place.port, place.table, kept, megabytes),
             "sqlml": lambda: reading.fetch(store.gateway, store.transfers, path, target),
         },
     }
     took = {}
+    local = os.open(folder / "bare", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     for way, sides in ways.items():
         for side in sorted(sides, reverse=bool(first % 2)):
             took[f"{side} {way}"] = seconds(sides[side])
-    assert target.read_bytes() == content
+    os.close(local)
+    assert target.read_bytes() == (folder / "bare").read_bytes() == content
     return took
 
 
@@ -172,7 +184,7 @@ def main() -> None:
         create(store.gateway, "NONE")
         move(store, 16, Path(folder), 0)  # the servers' first requests are slower
         moved = [move(store, asked.megabytes, Path(folder), number) for number in range(asked.repeats)]
-        for way in ("put", "get"):
+        for way in ("put", "get", "get to a file"):
             speed = {
                 side: median(asked.megabytes / row[f"{side} {way}"] for row in moved) for side in ("bare", "sqlml")
             }
