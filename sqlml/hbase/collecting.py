@@ -17,11 +17,11 @@ from sqlml.errors import ArtifactError, StoreConflict
 from sqlml.hbase import files, layout, switching
 from sqlml.hbase.files import StoredFile
 from sqlml.hbase.layout import CHUNK_COLUMN, MANIFEST_COLUMN, Garbage, Intent, Manifest, Tombstone
+from sqlml.hbase.scanning import PAGE, pages
 
 if TYPE_CHECKING:
     from sqlml.hbase.gateway import Cell, Gateway
 
-PAGE = 256
 DEFAULT_AGE_S = 24 * 3600
 TOMBSTONE_AGE_MS = 120_000
 """A tombstone younger than this stays, whatever the age limit: it goes by a delete with its own timestamp, which must be
@@ -45,10 +45,6 @@ class Collected:
     younger: int = 0
     """Records within the age limit, left alone."""
     problems: list[str] = field(default_factory=list)
-
-    @property
-    def nothing(self) -> bool:
-        return not (self.crashed or self.replaced or self.tombstones or self.orphans)
 
 
 def collect(gateway: Gateway, *, age_s: float = DEFAULT_AGE_S, apply: bool = False, orphans: bool = False) -> Collected:
@@ -216,15 +212,8 @@ def _readable(gateway: Gateway) -> Iterator[StoredFile]:
 
 
 def _records(gateway: Gateway, rows: bytes) -> Iterator[tuple[bytes, Cell]]:
-    start = rows
-    while True:
-        page = gateway.page(
-            start, layout.after_prefix(rows), MANIFEST_COLUMN, limit=PAGE, doing="listing what to collect"
-        )
+    for page in pages(gateway, rows, layout.after_prefix(rows), MANIFEST_COLUMN, doing="listing what to collect"):
         yield from page
-        if len(page) < PAGE:
-            return
-        start = page[-1][0] + b"\0"
 
 
 def _is_live(gateway: Gateway, path: str, object_: str) -> bool:
@@ -234,14 +223,11 @@ def _is_live(gateway: Gateway, path: str, object_: str) -> bool:
 
 def _remove_chunks(gateway: Gateway, object_: str, apply: bool, done: Collected) -> None:
     start, stop = layout.chunk_rows(object_)
-    while True:
-        page = gateway.page(start, stop, CHUNK_COLUMN, limit=PAGE, keys_only=True, doing=f"collecting object {object_}")
+    doing = f"collecting object {object_}"
+    for page in pages(gateway, start, stop, CHUNK_COLUMN, keys_only=True, doing=doing):
         if apply:
-            gateway.delete_many([row for row, _ in page], CHUNK_COLUMN, doing=f"collecting object {object_}")
+            gateway.delete_many([row for row, _ in page], CHUNK_COLUMN, doing=doing)
         done.chunks += len(page)
-        if len(page) < PAGE:
-            return
-        start = page[-1][0] + b"\0"
 
 
 @contextmanager

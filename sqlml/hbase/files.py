@@ -10,22 +10,20 @@ from sqlml.errors import ArtifactError, LocationRefused
 from sqlml.hbase import layout
 from sqlml.hbase.layout import MANIFEST_COLUMN, Manifest, Tombstone
 from sqlml.hbase.location import check_path
+from sqlml.hbase.scanning import PAGE, pages
 
 if TYPE_CHECKING:
     from sqlml.hbase.gateway import Gateway
 
 Damaged = Callable[[ArtifactError], object]
-PAGE = 256
-"""Manifests per scan: about 60 kB."""
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file's whole path in the table, its manifest, and the manifest's cell."""
+    """A file's whole path in the table, and its manifest."""
 
     path: str
     manifest: Manifest
-    cell: bytes
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def find(gateway: Gateway, path: str) -> StoredFile | None:
 def stored(path: str, cell: bytes) -> StoredFile | None:
     """The file that a manifest's cell tells of; None for a tombstone."""
     record = decoded(path, cell)
-    return None if isinstance(record, Tombstone) else StoredFile(path, record, cell)
+    return None if isinstance(record, Tombstone) else StoredFile(path, record)
 
 
 def decoded(path: str, cell: bytes) -> Manifest | Tombstone:
@@ -105,12 +103,8 @@ def path_of(row: bytes) -> str:
 def cells_below(gateway: Gateway, path: str) -> Iterator[tuple[bytes, bytes]]:
     """Rows and cells of all manifests and tombstones below a folder, in order of their paths: one bounded scan."""
     start, stop = layout.below(path)
-    while True:
-        page = gateway.page(start, stop, MANIFEST_COLUMN, limit=PAGE, doing=f"listing {path or 'the table'}")
+    for page in pages(gateway, start, stop, MANIFEST_COLUMN, doing=f"listing {path or 'the table'}"):
         yield from ((row, cell.value) for row, cell in page)
-        if len(page) < PAGE:
-            return
-        start = page[-1][0] + b"\0"
 
 
 def below(gateway: Gateway, path: str, damaged: Damaged | None = None) -> Iterator[StoredFile]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -37,24 +36,16 @@ def fetch(gateway: Gateway, transfers: Transfers, path: str, target: Path) -> St
     return found
 
 
-def copy(
-    gateway: Gateway,
-    transfers: Transfers,
-    path: str,
-    stream: BinaryIO,
-    moved: Callable[[int], object] | None = None,
-) -> StoredFile:
+def copy(gateway: Gateway, transfers: Transfers, path: str, stream: BinaryIO) -> StoredFile:
     """Write the file at `path` to `stream`, which can be truncated: when it is replaced meanwhile, it begins anew.
 
-    `moved` is told the bytes of each part. What `stream` holds is the file only when this returns.
+    What `stream` holds is the file only when this returns.
     """
     found = files.require(gateway, path)
     for _ in range(ATTEMPTS):
         try:
             for part in transfers.download(found.manifest, path):
                 stream.write(part)
-                if moved is not None:
-                    moved(len(part))
             return found
         except ChunkMissing as missing:
             current = files.require(gateway, path)
