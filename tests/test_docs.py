@@ -136,11 +136,12 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
 def test_the_estimators_that_the_readme_names_are_converted() -> None:
     import lightgbm  # noqa: F401  # its estimators are known once it is there
 
-    from sqlml.convert.isolated.sklearn import convert
+    from sqlml.convert.isolated import libraries
+    from sqlml.convert.isolated.sklearn import registry
 
-    predictors = convert.PREDICTORS | convert.lightgbm_predictors()
     text = (ROOT / "README.md").read_text(encoding="utf-8").split("## What works", 1)[1].split("- **Exactness", 1)[0]
-    known = {kind.__name__ for table in (predictors, convert.TRANSFORMERS, convert.WRAPPERS) for kind in table}
+    tables = (registry.predictors(), libraries.predictors(), registry.transformers(), registry.wrappers())
+    known = {kind.__name__ for table in tables for kind in table}
 
     assert set(re.findall(r"`([A-Z]\w+)`", text)) <= known
 

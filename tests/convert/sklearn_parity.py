@@ -162,11 +162,15 @@ def answer(estimator: Any, frame: pd.DataFrame) -> tuple[Any, Any] | None:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            predicted = estimator.predict(frame)
+            predicted = estimator.predict(frame) if hasattr(estimator, "predict") else dense(estimator.transform(frame))
             proba = estimator.predict_proba(frame) if hasattr(estimator, "predict_proba") else None
         except (ValueError, TypeError, IndexError):
             return None
     return np.asarray(predicted), None if proba is None else np.asarray(proba)
+
+
+def dense(made: Any) -> Any:
+    return made.toarray() if hasattr(made, "toarray") else np.asarray(made)
 
 
 def answers(

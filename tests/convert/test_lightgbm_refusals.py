@@ -12,7 +12,7 @@ from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
-from sqlml.convert.isolated import loading
+from sqlml.convert.isolated.lightgbm import library
 from sqlml.convert.isolated.lightgbm.original import Booster, inputs_of
 from sqlml.convert.isolated.lightgbm.text import parse
 from sqlml.convert.isolated.refusal import Refusal
@@ -118,7 +118,7 @@ def test_without_lightgbm_it_is_said_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
 
     with pytest.raises(Refusal) as raised:
-        loading._load_lightgbm(tmp_path, flavor, True)
+        library.load(tmp_path, flavor, True)
 
     assert raised.value.kind == "unsupported"
     assert raised.value.hint == "Install it beside sqlml: pip install lightgbm==4.1.0"

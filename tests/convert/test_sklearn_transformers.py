@@ -358,3 +358,14 @@ def test_histogram_boosting_with_categories() -> None:
         ensemble.HistGradientBoostingClassifier(max_iter=5, categorical_features=[2], min_samples_leaf=3),
     ):
         check(model.fit(frame, np.digitize(y, [0, 1]) if "Classifier" in type(model).__name__ else y), frame, count=30)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", NUMERIC)
+def test_by_itself(small: pd.DataFrame, name: str) -> None:
+    small = tame(small, name)
+    model = NUMERIC[name].fit(small, target(small))
+
+    _, converted = check(model, small, count=12, sums=True)
+
+    assert converted.method == ("predict" if hasattr(model, "predict") else "transform")

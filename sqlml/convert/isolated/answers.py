@@ -10,10 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from sqlml.convert.isolated import frames, reference
+from sqlml.convert.isolated.artifact import Artifact
 from sqlml.convert.isolated.foreign_onnx import Foreign, session_of
 from sqlml.convert.isolated.inputs import Inputs
-from sqlml.convert.isolated.lightgbm.original import asked
-from sqlml.convert.isolated.loading import Artifact
 
 # Any in this module: conversions of two kinds with the same fields, numpy arrays of several dtypes.
 
@@ -81,7 +80,12 @@ def _groups(
         return [original.group(columns, possible)] if len(possible) else []
     whole = frames.whole_numbers(table, inputs)
     parts = frames.frames(inputs, columns, whole, converted.missing_as)
-    estimator = asked(artifact.estimator, inputs)
+    from sqlml.convert.isolated import libraries
+
+    found = libraries.of(artifact.estimator)
+    estimator = artifact.estimator if found is None else found[0].asked(artifact.estimator, inputs)
+    if converted.method == "transform":
+        return [reference.transformer_group(estimator, frame, rows) for rows, frame in parts]
     return [
         reference.sklearn_group(estimator, frame, rows, probabilities=converted.probabilities) for rows, frame in parts
     ]

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sqlml.convert.isolated.foreign_onnx import FLOATS, OLDEST_OPSET, Foreign, Port, opsets
 from sqlml.convert.isolated.graph import MISSING_TEXT, NO_ERROR
 from sqlml.convert.isolated.inputs import Input, Inputs
+from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.refusal import unsupported
 
 INSIDE = "sqlml foreign/"
@@ -118,7 +119,7 @@ def normalise(foreign: Foreign, inputs: Inputs) -> Normalised:
 def refusals(foreign: Foreign, inputs: Inputs, values: Sequence[Any]) -> list[str | None]:
     """Per row, why the original cannot be given it (`values`: one numpy array per column); None where it can."""
     said: list[str | None] = [None] * (len(values[0]) if values else 0)
-    columns = zip(_elements(foreign.ports), inputs.columns, values, strict=True)
+    columns = zipped(_elements(foreign.ports), inputs.columns, values)
     for element, column, array in reversed(list(columns)):
         for bad, reason in reversed(_rules(element, column, array, inputs.origin)):
             for row in np.flatnonzero(bad):
@@ -131,9 +132,7 @@ def _elements(ports: Sequence[Port]) -> list[int]:
 
 
 def _optional(ports: Sequence[Port], columns: Sequence[Input]) -> list[bool]:
-    return [
-        element in FLOATS and not column.required for element, column in zip(_elements(ports), columns, strict=True)
-    ]
+    return [element in FLOATS and not column.required for element, column in zipped(_elements(ports), columns)]
 
 
 def _reasons(element: int, column: Input, origin: str) -> tuple[str, str]:
@@ -203,7 +202,7 @@ def _whole(surgery: Surgery, element: int, column: Input, origin: str) -> str:
     )
     if element == TensorProto.BOOL:
         odd = surgery.op("Or", odd, surgery.op("Less", column.name, zero))
-    for bad, reason in zip((missing, odd), _reasons(element, column, origin), strict=True):
+    for bad, reason in zipped((missing, odd), _reasons(element, column, origin)):
         surgery.check(bad, [reason])
     harmless = surgery.op("Where", surgery.op("Or", missing, odd), zero, column.name)
     return surgery.op("Cast", harmless, to=element)

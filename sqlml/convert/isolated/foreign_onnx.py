@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sqlml.convert.isolated.inputs import Input, Inputs, Tensor, distinct
+from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.refusal import Refusal, unsupported
 
 # Any in this module: protobuf messages without types, and numpy arrays of any dtype.
@@ -131,7 +132,7 @@ def inputs_of(foreign: Foreign, signature: tuple[Input, ...] | Tensor | None) ->
             f"The ONNX model takes {_listed(own)}, and its signature names {_listed(signature)}.",
             "Log the model with a signature that has one column for each input, named as the input.",
         )
-    for column, input in zip(columns, own, strict=True):
+    for column, input in zipped(columns, own):
         if column.is_text != input.is_text:
             raise unsupported(
                 f"Column '{column.name}' is {column.type} in the signature and {input.type} in the ONNX model."
@@ -293,7 +294,7 @@ def _trial(model: Any, ports: Sequence[Port]) -> tuple[dict[str, int], dict[str,
             answers = session.run(names, fed)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise unsupported(f"onnxruntime cannot run the model on {rows} rows of zeros: {error}") from error
-        for name, values in zip(names, answers, strict=True):
+        for name, values in zipped(names, answers):
             if not isinstance(values, np.ndarray) or values.ndim not in (1, 2) or values.shape[0] != rows:
                 shape = values.shape if isinstance(values, np.ndarray) else type(values).__name__
                 raise unsupported(

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from sqlml.convert.isolated.graph import MISSING_TEXT
 from sqlml.convert.isolated.inputs import Input, Inputs
+from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.refusal import Refusal
 
 # Any in this module: numpy arrays of several dtypes, pandas without types.
@@ -65,7 +66,7 @@ def _numbers(array: Any, column: Input) -> Any:
 def graph_feed(inputs: Inputs, columns: Sequence[Any]) -> dict[str, Any]:
     """What the converted graph is fed with."""
     fed = {}
-    for column, values in zip(inputs.columns, columns, strict=True):
+    for column, values in zipped(inputs.columns, columns):
         if column.is_text:
             values = np.array([MISSING_TEXT if v is None else v for v in values], dtype=object)
         fed[column.name] = values.reshape(-1, 1)
@@ -82,7 +83,7 @@ def frames(
     """
     size = len(columns[0]) if columns else 0
     odd = np.zeros(size, dtype=bool)
-    for column, values in zip(inputs.columns, columns, strict=True):
+    for column, values in zipped(inputs.columns, columns):
         odd |= _not_of_its_type(column, values)
     groups = [np.flatnonzero(~odd), np.flatnonzero(odd)]
     return [(group, _frame(inputs, columns, whole, missing_as, group)) for group in groups if len(group)]
@@ -104,7 +105,7 @@ def _frame(
     import pandas as pd
 
     series = {}
-    for column, values in zip(inputs.columns, columns, strict=True):
+    for column, values in zipped(inputs.columns, columns):
         values = values[rows]
         if column.is_text:
             # object, not pandas 3's str: it is what encoders make of either, and it can hold None.

@@ -198,9 +198,7 @@ def text_features(estimator: Any) -> set[str]:
         if known is None and getattr(getattr(step, "statistics_", None), "dtype", np.dtype(float)).kind == "O":
             known = [[value] for value in step.statistics_]
         if names is not None and known is not None:
-            found.update(
-                name for name, values in zip(names, known, strict=False) if any(isinstance(v, str) for v in values)
-            )
+            found.update(name for name, values in zip(names, known) if any(isinstance(v, str) for v in values))
     return found
 
 
@@ -208,7 +206,7 @@ def fitted_steps(estimator: Any, depth: int = 0) -> Iterable[Any]:
     """The estimator and every estimator inside it."""
     if depth > 12:
         return
-    if isinstance(estimator, list | tuple):
+    if isinstance(estimator, (list, tuple)):
         for part in estimator:
             yield from fitted_steps(part, depth + 1)
     elif isinstance(estimator, dict):

@@ -54,6 +54,17 @@ def sklearn_group(estimator: Any, frame: Any, rows: Any, *, probabilities: bool)
     return Group(rows, ask)
 
 
+def transformer_group(estimator: Any, frame: Any, rows: Any) -> Group:
+    """Rows of one DataFrame, answered by transform: its columns as numbers."""
+
+    def ask(positions: Any) -> Answer:
+        made = estimator.transform(frame.iloc[positions])
+        made = made.toarray() if hasattr(made, "toarray") else made
+        return np.asarray(made, dtype=np.float64), None
+
+    return Group(rows, ask)
+
+
 def answer_all(size: int, groups: Sequence[Group], suspect: Any, *, precision: str, alone_seconds: float) -> Answers:
     """Every row's answer. `suspect` marks the rows that are likely to raise, so that they are asked alone at once."""
     answers = Answers.of(size)

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlml.convert.isolated.confine import Bounds, confine
+from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.refusal import Refusal
 from sqlml.convert.isolated.unsupported import Unsupported
 
 if TYPE_CHECKING:
+    from sqlml.convert.isolated.artifact import Artifact
     from sqlml.convert.isolated.inputs import Inputs
-    from sqlml.convert.isolated.loading import Artifact
 
 # Any in this module: JSON from the parent, which is trusted, and what the other modules leave untyped.
 # Heavy libraries load inside the functions: a .onnx file needs no scikit-learn, `doctor` needs neither.
@@ -44,7 +45,7 @@ class Session:
             from sqlml.convert.isolated import foreign_onnx
 
             self.foreign = foreign_onnx.read(self.artifact.onnx)
-        return {"origin": self.artifact.origin, "notes": list(self.artifact.notes)}
+        return {"origin": dict(self.artifact.origin), "notes": list(self.artifact.notes)}
 
     def convert(self, request: Mapping[str, Any]) -> Reply:
         from sqlml.convert.isolated.loading import installed_versions
@@ -56,21 +57,21 @@ class Session:
             self.inputs = foreign_onnx.inputs_of(self.foreign, artifact.inputs)
             self.converted = foreign_graph.normalise(self.foreign, self.inputs)
         else:
-            from sqlml.convert.isolated import inputs
-            from sqlml.convert.isolated.lightgbm import original
+            from sqlml.convert.isolated import inputs, libraries
             from sqlml.convert.isolated.sklearn.convert import convert_sklearn
 
-            lightgbm = original.own(artifact.estimator)
-            if lightgbm is None:
+            found = libraries.of(artifact.estimator)
+            if found is None:
                 self.inputs = inputs.of_estimator(artifact.estimator, artifact.inputs, request["columns"])
             else:
-                self.inputs = original.inputs_of(lightgbm, artifact.inputs, request["columns"])
+                library, model = found
+                self.inputs = library.inputs_of(model, artifact.inputs, request["columns"])
             self.converted = convert_sklearn(artifact.estimator, self.inputs.columns)
         self._output(request["to"]).write_bytes(self.converted.onnx)
         return {
             "columns": [
                 {"name": column.name, "type": column.type, "nulls": nulls}
-                for column, nulls in zip(self.inputs.columns, self.converted.nulls, strict=True)
+                for column, nulls in zipped(self.inputs.columns, self.converted.nulls)
             ],
             "inputs_from": self.inputs.origin,
             "kind": self.converted.kind,
@@ -119,12 +120,13 @@ class Session:
 
 
 def _target_names(converted: Any, artifact: Artifact) -> list[str]:
-    """Names of a regressor's several outputs: from the signature where it names as many, else numbered."""
+    """Names of a regressor's several outputs: from the signature where it names as many, else its own, else numbered."""
     if converted.kind != "regressor" or converted.targets == 1:
         return []
     if len(artifact.outputs) == converted.targets and len({n.lower() for n in artifact.outputs}) == converted.targets:
         return list(artifact.outputs)
-    return [f"target_{i}" for i in range(converted.targets)]
+    own = getattr(converted, "names", ())
+    return list(own) or [f"target_{i}" for i in range(converted.targets)]
 
 
 def answer(act: Callable[[Mapping[str, Any]], Reply], request: Mapping[str, Any]) -> Reply:

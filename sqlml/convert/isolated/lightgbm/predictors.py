@@ -15,6 +15,7 @@ from sqlml.convert.isolated.lightgbm.links import LINKS, identity
 from sqlml.convert.isolated.lightgbm.original import ESTIMATORS, Booster, model_of, written
 from sqlml.convert.isolated.lightgbm.text import Model
 from sqlml.convert.isolated.lightgbm.trees import raw_scores
+from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Predict, Prediction, refuse
 from sqlml.convert.isolated.sklearn.linear import best, class_labels, two_columns
 from sqlml.convert.isolated.sklearn.validate import refuse_text, shown
@@ -28,7 +29,7 @@ def predictors() -> dict[type, Predict]:
     import sys
 
     module = sys.modules.get("lightgbm")
-    kinds: dict[str, Predict] = dict(zip(ESTIMATORS, (classifier, values, values), strict=True))
+    kinds: dict[str, Predict] = dict(zipped(ESTIMATORS, (classifier, values, values)))
     own = {getattr(module, name): convert for name, convert in kinds.items()} if module is not None else {}
     return {Booster: values, **own}
 

@@ -5,7 +5,6 @@ Read in LightGBM 3.3 and 4.7: GBDT::SaveModelToString and LoadModelFromString, T
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sqlml.convert.isolated.graph import Array
+from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.refusal import Refusal
 
 CATEGORICAL, DEFAULT_LEFT = 1, 2
@@ -170,7 +170,7 @@ def _sets(entries: Mapping[str, str]) -> tuple[tuple[int, ...], ...]:
     words = [int(v) for v in entries["cat_threshold"].split()]
     return tuple(
         tuple(32 * i + bit for i, word in enumerate(words[start:end]) for bit in range(32) if word >> bit & 1)
-        for start, end in itertools.pairwise(starts)
+        for start, end in zip(starts, starts[1:])
     )
 
 
@@ -180,7 +180,7 @@ def _linear(entries: Mapping[str, str], leaves: int) -> tuple[Linear, ...]:
     features = _ints(entries, "leaf_features", sum(counts)).tolist()
     coefficients = _doubles(entries, "leaf_coeff", sum(counts)).tolist()
     found, start = [], 0
-    for constant, count in zip(constants, counts, strict=True):
+    for constant, count in zipped(constants, counts):
         part = slice(start, start + count)
         found.append(Linear(constant, tuple(features[part]), tuple(coefficients[part])))
         start += count

@@ -13,6 +13,7 @@ import numpy as np
 
 from sqlml.convert.isolated.graph import Array, Graph
 from sqlml.convert.isolated.lightgbm.text import CATEGORICAL, DEFAULT_LEFT, MISSING_NONE, MISSING_ZERO, Model, TextTree
+from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.sklearn.context import Estimator, refuse
 from sqlml.convert.isolated.sklearn.trees import Tree, tree_ensemble
 from sqlml.convert.isolated.table import Table
@@ -103,9 +104,7 @@ def raw_scores(graph: Graph, model: Model, table: Table, est: Estimator, step: s
     elif any(tree.linear for tree in model.trees):
         total = linear_sums(graph, model, shapes, columns, table, est, step)
     else:
-        placed = [
-            valued(s, tree.value, i % model.width) for i, (s, tree) in enumerate(zip(shapes, model.trees, strict=True))
-        ]
+        placed = [valued(s, tree.value, i % model.width) for i, (s, tree) in enumerate(zipped(shapes, model.trees))]
         total = tree_ensemble(graph, columns.tensor(), placed, model.width)
     if model.average:
         total = graph.op("Div", total, graph.double([float(model.iterations)]))
@@ -204,7 +203,7 @@ def linear_sums(
         zero = graph.op("LessOrEqual", graph.op("Abs", data), graph.double([ZERO]))
         data = graph.op("Where", zero, graph.double([0.0]), data)
     sums: list[str | None] = [None] * model.width
-    for i, (tree, decisions) in enumerate(zip(model.trees, shapes, strict=True)):
+    for i, (tree, decisions) in enumerate(zipped(model.trees, shapes)):
         said = linear_tree(graph, tree, decisions, tensor, data, est, step)
         before = sums[i % model.width]
         sums[i % model.width] = said if before is None else graph.op("Add", before, said)
@@ -222,7 +221,7 @@ def linear_tree(
         if list(leaf.features) != sorted(set(leaf.features)) or 0 in leaf.coefficients:
             why = "a leaf of its linear trees has a coefficient of zero, or terms in an order of its own."
             raise refuse(est, step, why, "Train it again without refit, or with linear_tree=False.")
-    terms = [dict(zip(leaf.features, leaf.coefficients, strict=True)) for leaf in tree.linear]
+    terms = [dict(zipped(leaf.features, leaf.coefficients)) for leaf in tree.linear]
     looked_up: list[Sequence[float] | Array] = [[leaf.constant for leaf in tree.linear], tree.value]
     looked_up += [[term.get(f, 0.0) for term in terms] for f in features]
     found = tree_ensemble(

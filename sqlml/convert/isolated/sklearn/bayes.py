@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from sqlml.convert.isolated.graph import Graph
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, refuse
+from sqlml.convert.isolated.pairs import zipped
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, refuse
 from sqlml.convert.isolated.sklearn.linear import best, class_labels, linear
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import Table, table_of
@@ -66,7 +67,7 @@ def gaussian(ctx: Context, est: Estimator, table: Table, step: str) -> Predictio
     graph = ctx.graph
     x = graph.tensor(numbers(graph, est, table, step))
     columns = []
-    for prior, mean, variance in zip(est.class_prior_, est.theta_, est.var_, strict=True):
+    for prior, mean, variance in zipped(est.class_prior_, est.theta_, est.var_):
         off = graph.op("Sub", x, graph.double(mean))
         squares = graph.op("Div", graph.op("Mul", off, off), graph.double(variance))
         with np.errstate(divide="ignore"):
@@ -118,3 +119,12 @@ def categorical(ctx: Context, est: Estimator, table: Table, step: str) -> Predic
         hits = graph.as_double(graph.op("Equal", graph.gather(whole, [i]), graph.double(np.arange(sizes[i]))))
         joint = graph.op("Add", joint, graph.matmul(hits, log_probabilities.T))
     return posterior(ctx, est, graph.op("Add", joint, graph.double(est.class_log_prior_)), step)
+
+
+PREDICTORS: Predicts = {
+    "naive_bayes.GaussianNB": gaussian,
+    "naive_bayes.MultinomialNB": multinomial,
+    "naive_bayes.ComplementNB": complement,
+    "naive_bayes.BernoulliNB": bernoulli,
+    "naive_bayes.CategoricalNB": categorical,
+}

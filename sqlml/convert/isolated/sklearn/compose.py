@@ -7,9 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.utils import get_tags
 
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, below, refuse
+from sqlml.convert.isolated.pairs import zipped
+from sqlml.convert.isolated.sklearn.context import (
+    Context,
+    Estimator,
+    Prediction,
+    Predicts,
+    Transforms,
+    Unwraps,
+    below,
+    refuse,
+)
 from sqlml.convert.isolated.sklearn.functions import elementwise
 from sqlml.convert.isolated.sklearn.validate import Finite, check_names, numbers, refuse_text
 from sqlml.convert.isolated.table import OBJECT, Table, beside, table_of
@@ -29,7 +38,7 @@ def output_names(estimator: Estimator, table: Table, result: Table, step: str) -
     except Exception:  # utils/_set_output.py takes any error for "no names": the output keeps its own, or has numbers
         own = [f.name for f in result.features]
         names = own if result.frame and None not in own else range(len(own))
-    features = [replace(f, name=n) for f, n in zip(result.features, names, strict=True)]
+    features = [replace(f, name=n) for f, n in zipped(result.features, names)]
     return replace(result.with_features(features), frame=True)
 
 
@@ -154,7 +163,7 @@ def feature_selector(ctx: Context, est: Estimator, table: Table, step: str) -> T
     keep = [int(i) for i in np.flatnonzero(est.get_support())]
     if not keep:
         raise refuse(est, step, "it selects no column at all.", "Train with a selection that keeps some columns.")
-    allows = bool(get_tags(est).input_tags.allow_nan)
+    allows = allows_nan(est)
     who = type(est).__name__
     if table.frame and wants_frame(est):
         # The original then skips check_array, and with it every check of values.
@@ -167,6 +176,20 @@ def feature_selector(ctx: Context, est: Estimator, table: Table, step: str) -> T
         return checked.select(keep)
     finite: Finite = "none" if allows else "all"
     return numbers(ctx.graph, est, table, step, finite=finite, float32=True, keep=True).select(keep)
+
+
+def selector_predict(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    """RFE and RFECV answer by the estimator that they fitted on the columns they keep."""
+    return ctx.predict(est.estimator_, feature_selector(ctx, est, table, step), below(step, "estimator"))
+
+
+def allows_nan(est: Estimator) -> bool:
+    """What its tags say, kept as a dictionary before scikit-learn 1.6."""
+    try:
+        from sklearn.utils import get_tags
+    except ImportError:
+        return bool(est._get_tags()["allow_nan"])
+    return bool(get_tags(est).input_tags.allow_nan)
 
 
 def wants_frame(est: Estimator) -> bool:
@@ -193,3 +216,34 @@ def unwrap_search(est: Estimator) -> Any:
 
 def unwrap_frozen(est: Estimator) -> Any:
     return est.estimator
+
+
+WRAPPERS: Unwraps = {
+    "model_selection.GridSearchCV": unwrap_search,
+    "model_selection.RandomizedSearchCV": unwrap_search,
+    "frozen.FrozenEstimator": unwrap_frozen,
+}
+
+TRANSFORMERS: Transforms = {
+    "pipeline.Pipeline": pipeline_transform,
+    "pipeline.FeatureUnion": feature_union,
+    "compose.ColumnTransformer": column_transformer,
+    "preprocessing.FunctionTransformer": function_transformer,
+    "feature_selection.VarianceThreshold": feature_selector,
+    "feature_selection.SelectKBest": feature_selector,
+    "feature_selection.SelectPercentile": feature_selector,
+    "feature_selection.SelectFpr": feature_selector,
+    "feature_selection.SelectFdr": feature_selector,
+    "feature_selection.SelectFwe": feature_selector,
+    "feature_selection.GenericUnivariateSelect": feature_selector,
+    "feature_selection.SelectFromModel": feature_selector,
+    "feature_selection.RFE": feature_selector,
+    "feature_selection.RFECV": feature_selector,
+    "feature_selection.SequentialFeatureSelector": feature_selector,
+}
+
+PREDICTORS: Predicts = {
+    "pipeline.Pipeline": pipeline_predict,
+    "feature_selection.RFE": selector_predict,
+    "feature_selection.RFECV": selector_predict,
+}

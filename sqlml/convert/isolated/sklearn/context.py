@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Union
 
 import sklearn
 from sklearn.exceptions import NotFittedError
@@ -14,7 +14,7 @@ from sqlml.convert.isolated.graph import Graph
 from sqlml.convert.isolated.table import Table
 from sqlml.convert.isolated.unsupported import Unsupported
 
-Label = str | int | float | bool
+Label = Union[str, int, float, bool]  # as a value: Python 3.9 knows no str | int
 Estimator = Any  # Any: scikit-learn ships no types; what each converter reads is in the source it names
 
 RETRAIN = "Use an estimator that sqlml converts (`sqlml check` lists the step), or export the model to ONNX yourself."
@@ -40,6 +40,11 @@ class Prediction:
 Transform = Callable[["Context", Estimator, Table, str], Table]
 Predict = Callable[["Context", Estimator, Table, str], Prediction]
 Unwrap = Callable[[Estimator], Estimator]
+
+# By public name, as "preprocessing.StandardScaler": see registry.py.
+Transforms = Mapping[str, Transform]
+Predicts = Mapping[str, Predict]
+Unwraps = Mapping[str, Unwrap]
 
 
 @dataclass(frozen=True)

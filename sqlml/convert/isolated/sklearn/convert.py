@@ -3,157 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from onnx import TensorProto
-from sklearn import compose as sk_compose
-from sklearn import (
-    decomposition,
-    discriminant_analysis,
-    dummy,
-    ensemble,
-    feature_selection,
-    frozen,
-    impute,
-    linear_model,
-    model_selection,
-    naive_bayes,
-    neural_network,
-    pipeline,
-    preprocessing,
-    svm,
-    tree,
-)
 
+from sqlml.convert.isolated import libraries
 from sqlml.convert.isolated.graph import Graph
-from sqlml.convert.isolated.lightgbm.predictors import predictors as lightgbm_predictors
-from sqlml.convert.isolated.sklearn import (
-    bayes,
-    compose,
-    encoders,
-    ensembles,
-    histogram,
-    linear,
-    neural,
-    reshape,
-    trees,
-)
-from sqlml.convert.isolated.sklearn import impute as imputers
-from sqlml.convert.isolated.sklearn import preprocessing as scalers
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Label, Predict, Prediction, Transform, Unwrap
+from sqlml.convert.isolated.sklearn import registry
+from sqlml.convert.isolated.sklearn.compose import run
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Label, Prediction, refuse
 from sqlml.convert.isolated.table import BOOL, FLOAT32, FLOAT64, INT64, OBJECT, Feature, Table, beside, table_of
 from sqlml.convert.isolated.unsupported import Unsupported
-
-WRAPPERS: dict[type, Unwrap] = {
-    model_selection.GridSearchCV: compose.unwrap_search,
-    model_selection.RandomizedSearchCV: compose.unwrap_search,
-    frozen.FrozenEstimator: compose.unwrap_frozen,
-}
-
-TRANSFORMERS: dict[type, Transform] = {
-    pipeline.Pipeline: compose.pipeline_transform,
-    pipeline.FeatureUnion: compose.feature_union,
-    sk_compose.ColumnTransformer: compose.column_transformer,
-    impute.SimpleImputer: imputers.simple_imputer,
-    impute.MissingIndicator: imputers.missing_indicator,
-    preprocessing.StandardScaler: scalers.standard_scaler,
-    preprocessing.MinMaxScaler: scalers.min_max_scaler,
-    preprocessing.MaxAbsScaler: scalers.max_abs_scaler,
-    preprocessing.RobustScaler: scalers.robust_scaler,
-    preprocessing.Normalizer: scalers.normalizer,
-    preprocessing.Binarizer: scalers.binarizer,
-    preprocessing.FunctionTransformer: compose.function_transformer,
-    preprocessing.PolynomialFeatures: reshape.polynomial_features,
-    preprocessing.KBinsDiscretizer: reshape.k_bins,
-    decomposition.PCA: reshape.pca,
-    decomposition.TruncatedSVD: reshape.truncated_svd,
-    preprocessing.OneHotEncoder: encoders.one_hot_encoder,
-    preprocessing.OrdinalEncoder: encoders.ordinal_encoder,
-    feature_selection.VarianceThreshold: compose.feature_selector,
-    feature_selection.SelectKBest: compose.feature_selector,
-    feature_selection.SelectPercentile: compose.feature_selector,
-    feature_selection.SelectFpr: compose.feature_selector,
-    feature_selection.SelectFdr: compose.feature_selector,
-    feature_selection.SelectFwe: compose.feature_selector,
-    feature_selection.GenericUnivariateSelect: compose.feature_selector,
-    feature_selection.SelectFromModel: compose.feature_selector,
-    feature_selection.RFE: compose.feature_selector,
-    feature_selection.RFECV: compose.feature_selector,
-    feature_selection.SequentialFeatureSelector: compose.feature_selector,
-}
-
-PREDICTORS: dict[type, Predict] = {
-    pipeline.Pipeline: compose.pipeline_predict,
-    linear_model.LogisticRegression: linear.logistic_regression,
-    linear_model.LogisticRegressionCV: linear.logistic_regression,
-    linear_model.RidgeClassifier: linear.ridge_classifier,
-    linear_model.Perceptron: linear.scored,
-    svm.LinearSVC: linear.scored,
-    linear_model.LinearRegression: linear.linear_regressor,
-    linear_model.Ridge: linear.linear_regressor,
-    linear_model.Lasso: linear.coordinate_descent,
-    linear_model.ElasticNet: linear.coordinate_descent,
-    linear_model.RidgeCV: linear.linear_regressor,
-    linear_model.LassoCV: linear.linear_regressor,
-    linear_model.ElasticNetCV: linear.linear_regressor,
-    linear_model.MultiTaskLasso: linear.coordinate_descent,
-    linear_model.MultiTaskLassoCV: linear.linear_regressor,
-    linear_model.MultiTaskElasticNet: linear.coordinate_descent,
-    linear_model.MultiTaskElasticNetCV: linear.linear_regressor,
-    linear_model.Lars: linear.linear_regressor,
-    linear_model.LarsCV: linear.linear_regressor,
-    linear_model.LassoLars: linear.linear_regressor,
-    linear_model.LassoLarsCV: linear.linear_regressor,
-    linear_model.LassoLarsIC: linear.linear_regressor,
-    linear_model.OrthogonalMatchingPursuit: linear.linear_regressor,
-    linear_model.OrthogonalMatchingPursuitCV: linear.linear_regressor,
-    linear_model.BayesianRidge: linear.linear_regressor,
-    linear_model.ARDRegression: linear.linear_regressor,
-    linear_model.HuberRegressor: linear.linear_regressor,
-    linear_model.TheilSenRegressor: linear.linear_regressor,
-    linear_model.QuantileRegressor: linear.linear_regressor,
-    linear_model.SGDRegressor: linear.linear_regressor,
-    linear_model.PassiveAggressiveRegressor: linear.linear_regressor,
-    svm.LinearSVR: linear.linear_regressor,
-    linear_model.RidgeClassifierCV: linear.ridge_classifier,
-    linear_model.SGDClassifier: linear.sgd_classifier,
-    linear_model.PassiveAggressiveClassifier: linear.scored,
-    linear_model.PoissonRegressor: linear.generalized,
-    linear_model.GammaRegressor: linear.generalized,
-    linear_model.TweedieRegressor: linear.generalized,
-    linear_model.RANSACRegressor: linear.ransac,
-    discriminant_analysis.LinearDiscriminantAnalysis: linear.discriminant,
-    neural_network.MLPClassifier: neural.mlp_classifier,
-    neural_network.MLPRegressor: neural.mlp_regressor,
-    naive_bayes.GaussianNB: bayes.gaussian,
-    naive_bayes.MultinomialNB: bayes.multinomial,
-    naive_bayes.ComplementNB: bayes.complement,
-    naive_bayes.BernoulliNB: bayes.bernoulli,
-    naive_bayes.CategoricalNB: bayes.categorical,
-    tree.DecisionTreeClassifier: trees.decision_tree_classifier,
-    tree.DecisionTreeRegressor: trees.decision_tree_regressor,
-    tree.ExtraTreeClassifier: trees.decision_tree_classifier,
-    tree.ExtraTreeRegressor: trees.decision_tree_regressor,
-    ensemble.RandomForestClassifier: trees.forest_classifier,
-    ensemble.RandomForestRegressor: trees.forest_regressor,
-    ensemble.ExtraTreesClassifier: trees.forest_classifier,
-    ensemble.ExtraTreesRegressor: trees.forest_regressor,
-    ensemble.GradientBoostingClassifier: trees.gradient_boosting_classifier,
-    ensemble.GradientBoostingRegressor: trees.gradient_boosting_regressor,
-    ensemble.HistGradientBoostingClassifier: histogram.hist_classifier,
-    ensemble.HistGradientBoostingRegressor: histogram.hist_regressor,
-    ensemble.VotingClassifier: ensembles.voting_classifier,
-    ensemble.VotingRegressor: ensembles.voting_regressor,
-    ensemble.BaggingClassifier: ensembles.bagging_classifier,
-    ensemble.BaggingRegressor: ensembles.bagging_regressor,
-    ensemble.AdaBoostClassifier: ensembles.ada_boost_classifier,
-    ensemble.StackingClassifier: ensembles.stacking_classifier,
-    ensemble.StackingRegressor: ensembles.stacking_regressor,
-    sk_compose.TransformedTargetRegressor: ensembles.transformed_target,
-    dummy.DummyClassifier: ensembles.dummy_classifier,
-    dummy.DummyRegressor: ensembles.dummy_regressor,
-}
 
 DTYPES = {"DOUBLE": FLOAT64, "FLOAT": FLOAT32, "BIGINT": INT64, "INTEGER": INT64, "BOOLEAN": BOOL, "VARCHAR": OBJECT}
 
@@ -174,7 +35,8 @@ class Converted:
     `nulls` is the policy per input column, in their order: "missing" (NULL reaches the model as its own missing
     value) or "refused" (NULL is certain to be an error). `missing_as` says, per text column, which missing value the
     original must be given where the graph is given MISSING_TEXT: "nan" or "none". `targets` is the number of outputs
-    of a regressor.
+    of a regressor, and `names` are those outputs' names where the estimator has them. `method` is what the original is
+    asked by.
     """
 
     onnx: bytes
@@ -186,6 +48,8 @@ class Converted:
     precision: Literal["double", "float"]
     nulls: tuple[Literal["missing", "refused"], ...]
     missing_as: Mapping[str, Literal["nan", "none"]]
+    names: tuple[str, ...] = ()
+    method: Literal["predict", "transform"] = "predict"
 
 
 def convert_sklearn(estimator: Estimator, columns: Sequence[ColumnLike]) -> Converted:
@@ -200,7 +64,9 @@ def convert_sklearn(estimator: Estimator, columns: Sequence[ColumnLike]) -> Conv
     graph, said = build(estimator, columns, {})
     if graph.wishes and any(value != "nan" for value in graph.wishes.values()):
         graph, said = build(estimator, columns, graph.wishes)
-    return finished(graph, said, columns)
+    method = method_of(estimator)
+    names = output_names(estimator, said.targets) if method == "transform" and said.targets > 1 else ()
+    return replace(finished(graph, said, columns), names=names, method=method)
 
 
 def build(
@@ -215,8 +81,37 @@ def build(
     graph.missing_as.update(missing_as)
     graph.reserve([*names, "prediction", "probabilities", "error"])
     table = inputs(graph, columns)
-    context = Context(graph, TRANSFORMERS, PREDICTORS | lightgbm_predictors(), WRAPPERS)
-    return graph, context.predict(estimator, table, "")
+    predictors = {**registry.predictors(), **libraries.predictors()}
+    context = Context(graph, registry.transformers(), predictors, registry.wrappers())
+    if method_of(estimator) == "predict":
+        return graph, context.predict(estimator, table, "")
+    return graph, transformed(context, estimator, table)
+
+
+def method_of(estimator: Estimator) -> Literal["predict", "transform"]:
+    """A transformer by itself is asked for what it makes of the columns."""
+    return "predict" if hasattr(estimator, "predict") or not hasattr(estimator, "transform") else "transform"
+
+
+def transformed(ctx: Context, estimator: Estimator, table: Table) -> Prediction:
+    """A transformer's columns as the numbers of a regressor with as many targets."""
+    made = run(ctx, estimator, table, "").as_array()
+    texts = [f.label for f in made.features if f.text]
+    if texts or not len(made):
+        why = f"it gives text (from {', '.join(texts[:5])})." if texts else "it gives no column at all."
+        raise refuse(estimator, "", why, "Register the pipeline that ends in a model, or a transformer of numbers.")
+    precision: Literal["double", "float"] = "float" if made.array_dtype == FLOAT32 else "double"
+    return Prediction("regressor", ctx.graph.tensor(made), targets=len(made), precision=precision)
+
+
+def output_names(estimator: Estimator, count: int) -> tuple[str, ...]:
+    """What the estimator calls its outputs, if SQL can tell the names apart."""
+    try:
+        names = tuple(str(name) for name in estimator.get_feature_names_out())
+    except Exception:  # it has many ways not to know them
+        return ()
+    usable = len({name.lower() for name in names}) == count and all(name and "\x00" not in name for name in names)
+    return names if usable and len(names) == count else ()
 
 
 def inputs(graph: Graph, columns: Sequence[ColumnLike]) -> Table:

@@ -15,7 +15,8 @@ import numpy as np
 from onnx import numpy_helper
 
 from sqlml.convert.isolated.graph import MISSING_TEXT, Array
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, refuse
+from sqlml.convert.isolated.pairs import zipped
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms, refuse
 from sqlml.convert.isolated.sklearn.impute import is_nan, missing_as, wish_missing
 from sqlml.convert.isolated.sklearn.validate import check_names
 from sqlml.convert.isolated.table import OBJECT, Feature, Table, beside, table_of
@@ -40,7 +41,7 @@ def probe(est: Estimator, columns: list[Array]) -> Array:
     import pandas as pd
 
     names = getattr(est, "feature_names_in_", range(len(columns)))
-    frame = pd.DataFrame({name: pd.Series(c, dtype=c.dtype) for name, c in zip(names, columns, strict=True)})
+    frame = pd.DataFrame({name: pd.Series(c, dtype=c.dtype) for name, c in zipped(names, columns)})
     frame.columns = list(names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -157,7 +158,7 @@ def one_hot_encoder(ctx: Context, est: Estimator, table: Table, step: str) -> Ta
     widths = [int(w) for w in est._n_features_outs]
     parts = []
     encoded = encodings(ctx, est, table, step, widths)
-    for i, (feature, encoding) in enumerate(zip(table.features, encoded, strict=True)):
+    for i, (feature, encoding) in enumerate(zipped(table.features, encoded)):
         tensor = ctx.graph.column(table, i)
         refuse_unknown(ctx, "OneHotEncoder", feature, tensor, encoding)
         if widths[i]:
@@ -205,9 +206,7 @@ def ordinal_encoder(ctx: Context, est: Estimator, table: Table, step: str) -> Ta
     table = prepared(ctx, est, table, step)
     dtype = np.dtype(est.dtype)
     parts = []
-    for i, (feature, encoding) in enumerate(
-        zip(table.features, encodings(ctx, est, table, step, [1] * len(table)), strict=True)
-    ):
+    for i, (feature, encoding) in enumerate(zipped(table.features, encodings(ctx, est, table, step, [1] * len(table)))):
         tensor = ctx.graph.column(table, i)
         refuse_unknown(ctx, "OrdinalEncoder", feature, tensor, encoding)
         parts.append(ordinal(ctx, feature, tensor, encoding, dtype))
@@ -255,3 +254,9 @@ def ordinal(ctx: Context, feature: Feature, tensor: str, encoding: Encoding, dty
         sources=feature.sources,
     )
     return table_of(code, [done])
+
+
+TRANSFORMERS: Transforms = {
+    "preprocessing.OneHotEncoder": one_hot_encoder,
+    "preprocessing.OrdinalEncoder": ordinal_encoder,
+}

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from sqlml.convert.isolated.graph import Array
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, below, refuse
+from sqlml.convert.isolated.pairs import zipped
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, below, refuse
 from sqlml.convert.isolated.sklearn.functions import FUNCTIONS, image
 from sqlml.convert.isolated.sklearn.linear import above, best, class_labels
 from sqlml.convert.isolated.sklearn.validate import check_names, numbers, refuse_text
@@ -43,7 +44,7 @@ def voting_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> 
     encoded: list[object] = list(range(len(labels)))
     weights = est._weights_not_none
     parts = []
-    for name, member in zip(active(est), est.estimators_, strict=True):
+    for name, member in zipped(active(est), est.estimators_):
         said = ctx.predict(member, table, below(step, name))
         if est.voting == "soft":
             if said.probabilities is None or len(said.classes) != len(labels):
@@ -52,7 +53,7 @@ def voting_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> 
         else:
             parts.append(one_hot(ctx, said, placed(est, said, encoded, step)))
     if weights is not None:
-        parts = [graph.op("Mul", part, graph.double([float(w)])) for part, w in zip(parts, weights, strict=True)]
+        parts = [graph.op("Mul", part, graph.double([float(w)])) for part, w in zipped(parts, weights)]
     scores = total(ctx, parts)
     if est.voting != "soft":
         return Prediction("classifier", best(graph, scores), labels)
@@ -67,9 +68,9 @@ def active(est: Estimator) -> list[str]:
 
 def voting_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     graph, weights = ctx.graph, est._weights_not_none
-    parts = [single(ctx, m, table, below(step, n)).values for n, m in zip(active(est), est.estimators_, strict=True)]
+    parts = [single(ctx, m, table, below(step, n)).values for n, m in zipped(active(est), est.estimators_)]
     if weights is not None:
-        parts = [graph.op("Mul", part, graph.double([float(w)])) for part, w in zip(parts, weights, strict=True)]
+        parts = [graph.op("Mul", part, graph.double([float(w)])) for part, w in zipped(parts, weights)]
     share = float(len(parts)) if weights is None else float(np.sum(weights))
     return Prediction("regressor", graph.op("Div", total(ctx, parts), graph.double([share])))
 
@@ -88,7 +89,7 @@ def bagged(ctx: Context, est: Estimator, table: Table, step: str) -> list[tuple[
     array = table.as_array()
     return [
         (member, array.select([int(i) for i in features]), below(step, f"estimators_[{i}]"))
-        for i, (member, features) in enumerate(zip(est.estimators_, est.estimators_features_, strict=True))
+        for i, (member, features) in enumerate(zipped(est.estimators_, est.estimators_features_))
     ]
 
 
@@ -123,7 +124,7 @@ def ada_boost_classifier(ctx: Context, est: Estimator, table: Table, step: str) 
         raise refuse(est, step, "it knows one class only.", "Train on two classes or more.")
     array = numbers(graph, est, table, step, float32=True, keep=True)
     parts = []
-    for i, (member, weight) in enumerate(zip(est.estimators_, est.estimator_weights_, strict=False)):
+    for i, (member, weight) in enumerate(zip(est.estimators_, est.estimator_weights_)):
         said = ctx.predict(member, array, below(step, f"estimators_[{i}]"))
         own = placed(est, said, list(labels), step)
         parts.append(one_hot(ctx, said, np.where(own == 1, weight, -1 / (count - 1) * weight)))
@@ -143,7 +144,7 @@ def stacked_table(ctx: Context, est: Estimator, table: Table, step: str) -> Tabl
     parts = []
     sources = tuple(dict.fromkeys(s for f in table.features for s in f.sources))
     methods = [m for m in est.stack_method_ if m is not None]
-    for name, member, method in zip(active(est), est.estimators_, methods, strict=True):
+    for name, member, method in zipped(active(est), est.estimators_, methods):
         path = below(step, name)
         said = ctx.predict(member, table, path)
         width = len(said.classes) or said.targets
@@ -234,3 +235,17 @@ def dummy_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> P
 def dummy_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     values = np.asarray(est.predict(np.zeros((1, 1))), dtype=np.float64).reshape(-1)
     return Prediction("regressor", ctx.graph.rows(values), targets=len(values))
+
+
+PREDICTORS: Predicts = {
+    "ensemble.VotingClassifier": voting_classifier,
+    "ensemble.VotingRegressor": voting_regressor,
+    "ensemble.BaggingClassifier": bagging_classifier,
+    "ensemble.BaggingRegressor": bagging_regressor,
+    "ensemble.AdaBoostClassifier": ada_boost_classifier,
+    "ensemble.StackingClassifier": stacking_classifier,
+    "ensemble.StackingRegressor": stacking_regressor,
+    "compose.TransformedTargetRegressor": transformed_target,
+    "dummy.DummyClassifier": dummy_classifier,
+    "dummy.DummyRegressor": dummy_regressor,
+}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sqlml.convert.isolated.graph import Array
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, below, refuse
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, below, refuse
 from sqlml.convert.isolated.sklearn.encoders import ordinal_encoder
 from sqlml.convert.isolated.sklearn.linear import above, class_labels, expit, two_columns
 from sqlml.convert.isolated.sklearn.trees import Tree, leaf, tree_ensemble
@@ -138,3 +138,9 @@ def hist_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Pre
     if link != "IdentityLink":
         raise refuse(est, step, f"its loss {est.loss!r} has a link that is not known.")
     return Prediction("regressor", raw)
+
+
+PREDICTORS: Predicts = {
+    "ensemble.HistGradientBoostingClassifier": hist_classifier,
+    "ensemble.HistGradientBoostingRegressor": hist_regressor,
+}

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from sqlml.convert.isolated.graph import MISSING_TEXT
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, refuse
+from sqlml.convert.isolated.pairs import zipped
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms, refuse
 from sqlml.convert.isolated.sklearn.validate import check_names
 from sqlml.convert.isolated.table import BOOL, FLOAT32, FLOAT64, OBJECT, Feature, Table, beside, table_of
 
@@ -28,7 +29,7 @@ def simple_imputer(ctx: Context, est: Estimator, table: Table, step: str) -> Tab
     statistics = list(est.statistics_)
     kept = [i for i, value in enumerate(statistics) if est.keep_empty_features or not missing_statistic(value)]
     fill = np.asarray(est.statistics_)[kept].astype(est._fill_dtype, copy=False)
-    parts = [impute(ctx, est, table, i, value, step) for i, value in zip(kept, fill, strict=True)]
+    parts = [impute(ctx, est, table, i, value, step) for i, value in zipped(kept, fill)]
     if est.add_indicator:
         mask = indicator(ctx, est.indicator_, table, step)
         if any(f.text for p in parts for f in p.features):
@@ -193,3 +194,9 @@ def indicator(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
     return table_of(
         graph.join(tensors), features, sparse=bool(est.sparse is True or (est.sparse == "auto" and table.sparse))
     )
+
+
+TRANSFORMERS: Transforms = {
+    "impute.SimpleImputer": simple_imputer,
+    "impute.MissingIndicator": missing_indicator,
+}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sqlml.convert.isolated.graph import Graph
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Label, Prediction, below, refuse
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Label, Prediction, Predicts, below, refuse
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import Table
 
@@ -151,3 +151,46 @@ def ransac(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     """RANSACRegressor hands the array on to the estimator it settled for."""
     array = numbers(ctx.graph, est, table, step, finite="none", float32=True, keep=True)
     return ctx.predict(est.estimator_, array, below(step, "estimator"))
+
+
+PREDICTORS: Predicts = {
+    "linear_model.LogisticRegression": logistic_regression,
+    "linear_model.LogisticRegressionCV": logistic_regression,
+    "linear_model.RidgeClassifier": ridge_classifier,
+    "linear_model.Perceptron": scored,
+    "svm.LinearSVC": scored,
+    "linear_model.LinearRegression": linear_regressor,
+    "linear_model.Ridge": linear_regressor,
+    "linear_model.Lasso": coordinate_descent,
+    "linear_model.ElasticNet": coordinate_descent,
+    "linear_model.RidgeCV": linear_regressor,
+    "linear_model.LassoCV": linear_regressor,
+    "linear_model.ElasticNetCV": linear_regressor,
+    "linear_model.MultiTaskLasso": coordinate_descent,
+    "linear_model.MultiTaskLassoCV": linear_regressor,
+    "linear_model.MultiTaskElasticNet": coordinate_descent,
+    "linear_model.MultiTaskElasticNetCV": linear_regressor,
+    "linear_model.Lars": linear_regressor,
+    "linear_model.LarsCV": linear_regressor,
+    "linear_model.LassoLars": linear_regressor,
+    "linear_model.LassoLarsCV": linear_regressor,
+    "linear_model.LassoLarsIC": linear_regressor,
+    "linear_model.OrthogonalMatchingPursuit": linear_regressor,
+    "linear_model.OrthogonalMatchingPursuitCV": linear_regressor,
+    "linear_model.BayesianRidge": linear_regressor,
+    "linear_model.ARDRegression": linear_regressor,
+    "linear_model.HuberRegressor": linear_regressor,
+    "linear_model.TheilSenRegressor": linear_regressor,
+    "linear_model.QuantileRegressor": linear_regressor,
+    "linear_model.SGDRegressor": linear_regressor,
+    "linear_model.PassiveAggressiveRegressor": linear_regressor,
+    "svm.LinearSVR": linear_regressor,
+    "linear_model.RidgeClassifierCV": ridge_classifier,
+    "linear_model.SGDClassifier": sgd_classifier,
+    "linear_model.PassiveAggressiveClassifier": scored,
+    "linear_model.PoissonRegressor": generalized,
+    "linear_model.GammaRegressor": generalized,
+    "linear_model.TweedieRegressor": generalized,
+    "linear_model.RANSACRegressor": ransac,
+    "discriminant_analysis.LinearDiscriminantAnalysis": discriminant,
+}

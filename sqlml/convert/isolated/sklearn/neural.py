@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, refuse
+from sqlml.convert.isolated.pairs import zipped
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, refuse
 from sqlml.convert.isolated.sklearn.linear import best, class_labels, expit, linear, two_columns
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import FLOAT64, Feature, Table, table_of
@@ -19,7 +20,7 @@ ACTIVATIONS = {
 def forward(ctx: Context, est: Estimator, table: Table, step: str) -> str:
     """The activations of the output layer, [N, outputs]."""
     current = numbers(ctx.graph, est, table, step)
-    for i, (weights, bias) in enumerate(zip(est.coefs_, est.intercepts_, strict=True)):
+    for i, (weights, bias) in enumerate(zipped(est.coefs_, est.intercepts_)):
         last = i == len(est.coefs_) - 1
         tensor = linear(ctx, current, weights.T, bias)
         name = est.out_activation_ if last else est.activation
@@ -48,3 +49,9 @@ def mlp_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Pre
 
 def mlp_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     return Prediction("regressor", forward(ctx, est, table, step), targets=int(est.n_outputs_))
+
+
+PREDICTORS: Predicts = {
+    "neural_network.MLPClassifier": mlp_classifier,
+    "neural_network.MLPRegressor": mlp_regressor,
+}

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from sqlml.convert.isolated.graph import Array
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, refuse
+from sqlml.convert.isolated.pairs import zipped
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms, refuse
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import FLOAT32, Feature, Table, table_of
 
@@ -24,7 +25,7 @@ def bounded(features: Sequence[Feature], step: Callable[[Array], Array]) -> list
         low = step(np.array([f.low for f in features], dtype=np.float64))
         high = step(np.array([f.high for f in features], dtype=np.float64))
     done = []
-    for feature, a, b in zip(features, low, high, strict=True):
+    for feature, a, b in zipped(features, low, high):
         unknown = bool(np.isnan(a) or np.isnan(b))
         lowest, highest = (-np.inf, np.inf) if unknown else (float(min(a, b)), float(max(a, b)))
         done.append(replace(feature, low=lowest, high=highest, nan=feature.nan or unknown))
@@ -135,3 +136,13 @@ def binarizer(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
     return table_of(
         ctx.graph.as_double(above), [replace(f, low=0.0, high=1.0) for f in table.features], sparse=table.sparse
     )
+
+
+TRANSFORMERS: Transforms = {
+    "preprocessing.StandardScaler": standard_scaler,
+    "preprocessing.MinMaxScaler": min_max_scaler,
+    "preprocessing.MaxAbsScaler": max_abs_scaler,
+    "preprocessing.RobustScaler": robust_scaler,
+    "preprocessing.Normalizer": normalizer,
+    "preprocessing.Binarizer": binarizer,
+}

@@ -10,7 +10,8 @@ from itertools import combinations_with_replacement as with_replacement
 import numpy as np
 
 from sqlml.convert.isolated.graph import Array
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, refuse
+from sqlml.convert.isolated.pairs import zipped
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms, refuse
 from sqlml.convert.isolated.sklearn.linear import linear
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import FLOAT64, Feature, Table, beside, table_of
@@ -66,7 +67,7 @@ def k_bins(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
     if est.dtype is not None and np.dtype(est.dtype) != FLOAT64:
         raise refuse(est, step, f"it computes in {np.dtype(est.dtype)}.", "Use dtype=None or float64.")
     parts = []
-    for i, (edges, feature) in enumerate(zip(est.bin_edges_, table.features, strict=True)):
+    for i, (edges, feature) in enumerate(zipped(est.bin_edges_, table.features)):
         bins = int(est.n_bins_[i])
         inner = np.asarray(edges[1:-1], dtype=np.float64)
         made = Feature(feature.dtype, low=0.0, high=float(max(bins - 1, 0)), nan=False, sources=feature.sources)
@@ -105,3 +106,11 @@ def truncated_svd(ctx: Context, est: Estimator, table: Table, step: str) -> Tabl
     table = numbers(ctx.graph, est, table, step)
     components = np.asarray(est.components_, dtype=np.float64)
     return projected(ctx, table, components, np.zeros(components.shape[0]))
+
+
+TRANSFORMERS: Transforms = {
+    "preprocessing.PolynomialFeatures": polynomial_features,
+    "preprocessing.KBinsDiscretizer": k_bins,
+    "decomposition.PCA": pca,
+    "decomposition.TruncatedSVD": truncated_svd,
+}

@@ -17,7 +17,7 @@ import scipy.sparse
 from onnx import numpy_helper
 
 from sqlml.convert.isolated.graph import Array, Graph
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, refuse
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, refuse
 from sqlml.convert.isolated.sklearn.linear import above, class_labels, expit, two_columns
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import Table
@@ -48,8 +48,9 @@ def fitted_tree(tree: Any, value: Array, target: int = 0) -> Tree:
     return Tree(tree.feature, tree.threshold, tree.children_left, tree.children_right, missing, value, target)
 
 
-def tree_ensemble(graph: Graph, tensor: str, trees: Sequence[Tree], targets: int) -> str:
-    """The sums [N, targets], tree after tree from 0."""
+def tree_ensemble(graph: Graph, tensor: str, trees: Sequence[Tree], targets: int, *, single: bool = False) -> str:
+    """The sums [N, targets], tree after tree from 0; `single`: all of it is float32, the tensors too."""
+    real = np.float32 if single else np.float64
     roots: list[int] = []
     parts: dict[str, list[Array]] = {k: [] for k in ("f", "s", "t", "tl", "e", "el", "m", "lt", "lw")}
     nodes = leaves = 0
@@ -89,7 +90,7 @@ def tree_ensemble(graph: Graph, tensor: str, trees: Sequence[Tree], targets: int
         n_targets=targets,
         tree_roots=roots,
         nodes_featureids=ints["f"],
-        nodes_splits=numpy_helper.from_array(np.asarray(whole["s"], dtype=np.float64)),
+        nodes_splits=numpy_helper.from_array(np.asarray(whole["s"], dtype=real)),
         nodes_modes=numpy_helper.from_array(np.zeros(nodes, dtype=np.uint8)),
         nodes_truenodeids=ints["t"],
         nodes_trueleafs=ints["tl"],
@@ -97,7 +98,7 @@ def tree_ensemble(graph: Graph, tensor: str, trees: Sequence[Tree], targets: int
         nodes_falseleafs=ints["el"],
         nodes_missing_value_tracks_true=ints["m"],
         leaf_targetids=ints["lt"],
-        leaf_weights=numpy_helper.from_array(np.asarray(whole["lw"], dtype=np.float64)),
+        leaf_weights=numpy_helper.from_array(np.asarray(whole["lw"], dtype=real)),
     )
 
 
@@ -215,3 +216,17 @@ def gradient_boosting_classifier(ctx: Context, est: Estimator, table: Table, ste
 def gradient_boosting_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     raw, _ = boosted(ctx, est, table, step)
     return Prediction("regressor", raw)
+
+
+PREDICTORS: Predicts = {
+    "tree.DecisionTreeClassifier": decision_tree_classifier,
+    "tree.DecisionTreeRegressor": decision_tree_regressor,
+    "tree.ExtraTreeClassifier": decision_tree_classifier,
+    "tree.ExtraTreeRegressor": decision_tree_regressor,
+    "ensemble.RandomForestClassifier": forest_classifier,
+    "ensemble.RandomForestRegressor": forest_regressor,
+    "ensemble.ExtraTreesClassifier": forest_classifier,
+    "ensemble.ExtraTreesRegressor": forest_regressor,
+    "ensemble.GradientBoostingClassifier": gradient_boosting_classifier,
+    "ensemble.GradientBoostingRegressor": gradient_boosting_regressor,
+}

@@ -1,0 +1,79 @@
+"""Which converter translates which class, found by public name: older versions of scikit-learn lack some of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType
+from typing import TypeVar
+
+from sqlml.convert.isolated.sklearn import (
+    bayes,
+    compose,
+    encoders,
+    ensembles,
+    histogram,
+    impute,
+    linear,
+    neural,
+    preprocessing,
+    reshape,
+    trees,
+)
+from sqlml.convert.isolated.sklearn.context import Predict, Transform, Unwrap
+
+MODULES: Sequence[ModuleType] = (
+    bayes,
+    compose,
+    encoders,
+    ensembles,
+    histogram,
+    impute,
+    linear,
+    neural,
+    preprocessing,
+    reshape,
+    trees,
+)
+
+Converter = TypeVar("Converter")
+
+
+@lru_cache(maxsize=1)
+def transformers() -> Mapping[type, Transform]:
+    return by_class("TRANSFORMERS")
+
+
+@lru_cache(maxsize=1)
+def predictors() -> Mapping[type, Predict]:
+    return by_class("PREDICTORS")
+
+
+@lru_cache(maxsize=1)
+def wrappers() -> Mapping[type, Unwrap]:
+    return by_class("WRAPPERS")
+
+
+def by_class(table: str) -> dict[type, Converter]:
+    """The modules' tables of this name as one, with this scikit-learn's classes as keys."""
+    found: dict[type, Converter] = {}
+    for module in MODULES:
+        entries: Mapping[str, Converter] = getattr(module, table, {})
+        for name, convert in entries.items():
+            for cls in classes(name):
+                if cls in found:
+                    raise ValueError(f"two converters for {name}")
+                found[cls] = convert
+    return found
+
+
+def classes(name: str) -> Iterator[type]:
+    """The class "module.Class" of scikit-learn, if it has it."""
+    module, _, cls = name.rpartition(".")
+    try:
+        found = getattr(import_module(f"sklearn.{module}"), cls, None)
+    except ImportError:
+        return
+    if isinstance(found, type):
+        yield found
