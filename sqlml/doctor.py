@@ -48,6 +48,7 @@ LIBRARIES = {
     "numpy": ">=1.26,<3",
     "onnx": ">=1.19,<2",
     "onnxruntime": ">=1.22,!=1.26.0,<2",
+    "packaging": ">=24",
     "pandas": ">=2.2,<4",
     "protobuf": "<7",
     "pyarrow": ">=17",
@@ -57,6 +58,7 @@ LIBRARIES = {
     "scikit-learn": ">=1.5,<2",
     "skops": ">=0.11",
     "sqlglot": ">=27,<31",
+    "uv": ">=0.9",
 }
 KNOWN_BAD = {
     ("onnxruntime", "1.26.0"): "it computes random forests wrongly",

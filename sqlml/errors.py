@@ -22,6 +22,7 @@ SqlmlError                    anything below; `exit_code` says what a command li
 │   ├── KeyRefused       (3)  key values are NULL or not unique
 │   ├── NameRefused      (3)  a name that cannot become a schema of ours
 │   ├── LocationRefused  (3)  an artifact location that is malformed, or that the configuration does not allow
+│   ├── ModelEnvironmentRefused (3) the model's own environment can neither be found nor built
 │   ├── PolicyRefused    (3)  forbidden by configuration (pickles, missing isolation)
 │   └── NotDeployed      (3)  there is no such deployment or deployment version
 └── Drifted              (4)  a check found that reality differs from the record
@@ -132,6 +133,10 @@ class NameRefused(Refused):
 
 
 class LocationRefused(Refused):
+    pass
+
+
+class ModelEnvironmentRefused(Refused):
     pass
 
 
