@@ -47,7 +47,7 @@ def load(path: Path, *, allow_pickle: bool) -> Artifact:
 
 
 def _load_directory(root: Path, *, allow_pickle: bool) -> Artifact:
-    model = _yaml(root / "MLmodel")
+    model = mlmodel(root)
     flavors = model.get("flavors")
     if not isinstance(flavors, dict) or not flavors:
         raise Refusal("artifact", "The MLmodel file names no flavor.")
@@ -88,9 +88,11 @@ def _add_code(root: Path, flavor: Mapping[str, Any]) -> None:
         sys.path.append(str(inside(root, code, "code")))
 
 
-def _yaml(path: Path) -> dict[str, Any]:
+def mlmodel(root: Path) -> dict[str, Any]:
+    """The MLmodel file of a model's directory."""
     import yaml
 
+    path = root / "MLmodel"
     if not path.is_file():
         raise Refusal("artifact", f"There is no MLmodel file in {path.parent.name}.", "Name an MLflow model directory.")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

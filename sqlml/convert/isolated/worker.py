@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,7 @@ class Session:
         self.inputs: Inputs | None = None
         self.converted: Any = None
         self.foreign: Any = None
+        self.asked: Any = None
 
     def load(self, request: Mapping[str, Any]) -> Reply:
         from sqlml.convert.isolated import loading
@@ -105,6 +105,14 @@ class Session:
         )
         return labels
 
+    def pyfunc(self, request: Mapping[str, Any]) -> Reply:
+        """A python_function is asked, not converted: it has requests of its own."""
+        from sqlml.convert.isolated.pyfunc.session import Session as Asked
+
+        self.asked = self.asked or Asked(self.work)
+        found: Reply = self.asked.answer(request)
+        return found
+
     def _artifact(self) -> Artifact:
         if self.artifact is None:
             raise Refusal("usage", "The worker was asked before it had loaded the model.")
@@ -150,9 +158,9 @@ def main(request_fd: int, reply_fd: int) -> None:
         features = confine(bounds)
         if os.getppid() != first["parent"]:
             return  # the parent died before its death could be noticed
-        sys.path[:] = first["path"]
         session = Session(Path(bounds.work))
-        calls = {call.__name__: call for call in (session.load, session.convert, session.example, session.reference)}
+        acts = (session.load, session.convert, session.example, session.reference, session.pyfunc)
+        calls = {call.__name__: call for call in acts}
         _send(replies, {"ok": True, "features": features})
         for line in requests:
             request = json.loads(line)
