@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import site
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlml import environments
 from sqlml.errors import PolicyRefused, WorkerError
 
 # Without these two a model could take data away or change files; the rest limits damage.
@@ -45,7 +43,7 @@ def isolation_in_force() -> list[Feature]:
     from sqlml.convert.process import Process  # here, for process.py needs this module
 
     with tempfile.TemporaryDirectory(prefix="sqlml-worker-") as work:
-        process = Process(Path(work), artifact=None, memory_bytes=MEMORY_BYTES, timeout_s=30.0)
+        process = Process(Path(work), environments.current(), artifact=None, memory_bytes=MEMORY_BYTES, timeout_s=30.0)
         try:
             return process.start()
         finally:
@@ -71,36 +69,15 @@ def require(features: Sequence[Feature]) -> None:
         )
 
 
-def bounds(work: Path, artifact: Path | None, *, memory_bytes: int, timeout_s: float) -> dict[str, object]:
+def bounds(
+    work: Path, readable: Sequence[str], artifact: Path | None, *, memory_bytes: int, timeout_s: float
+) -> dict[str, object]:
     """The worker's limits, as it receives them."""
-    readable = [*python_directories(), str(package_root() / "sqlml")]
-    if artifact is not None:
-        readable.append(str(artifact))
     return {
         "work": str(work),
-        "readable": readable,
+        "readable": [*readable, *([] if artifact is None else [str(artifact)])],
         "memory_bytes": memory_bytes,
         # Over all requests of a worker; each of them is bounded by wall time already.
         "cpu_seconds": int(timeout_s * 10) + 10,
         "file_bytes": FILE_BYTES,
     }
-
-
-def package_root() -> Path:
-    """The directory from which sqlml is imported."""
-    return Path(__file__).resolve().parents[2]
-
-
-def python_directories() -> list[str]:
-    """Where Python and its libraries are: what the worker may read besides the model."""
-    named = [sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()]
-    if site.ENABLE_USER_SITE and site.USER_SITE:
-        named.append(site.USER_SITE)
-    resolved = {path for name in named for path in (Path(name), Path(name).resolve())}
-    return sorted(str(path) for path in resolved if path != Path(path.anchor))
-
-
-def library_path() -> list[str]:
-    """The parent's import path without what is a project, a script's directory or the current one."""
-    libraries = [Path(name) for name in python_directories()]
-    return [entry for entry in sys.path if entry and any(Path(entry).is_relative_to(parent) for parent in libraries)]

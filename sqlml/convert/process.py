@@ -8,14 +8,14 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlml.convert import received
+from sqlml import environments
+from sqlml.convert import received, starting
 from sqlml.convert.isolation import (
     MEMORY_BYTES,
     TIMEOUT_S,
@@ -23,14 +23,13 @@ from sqlml.convert.isolation import (
     Feature,
     bounds,
     features_of,
-    library_path,
-    package_root,
     require,
     summary,
 )
 from sqlml.convert.onnx_model import OnnxModel
 from sqlml.convert.received import Reference, printable
 from sqlml.convert.workdir import remove, size_below
+from sqlml.environments import Choice, Environment
 from sqlml.errors import ArtifactError, PolicyRefused, SqlmlError, UnsupportedModel, UsageError, WorkerError
 
 if TYPE_CHECKING:
@@ -50,13 +49,6 @@ ERRORS: Mapping[str, type[SqlmlError]] = {
     "memory": WorkerError,
 }
 
-# -I: no PYTHON* variables, no user's site, no current directory. -S: no code from .pth files. -B: nothing to write.
-# The import path comes as an argument; sqlml itself is imported from where the parent has it.
-START = (
-    "import json, sys; path, fds = json.loads(sys.argv[1]); sys.path[:] = path; "
-    "from sqlml.convert.isolated.worker import main; main(*fds)"
-)
-
 
 class Process:
     """One worker process and the pipes to it. Its lifetime is `start` to `close`; close is safe at any point.
@@ -64,8 +56,11 @@ class Process:
     It must be used and closed by the thread that starts it: Linux ends the worker when that thread ends.
     """
 
-    def __init__(self, work: Path, *, artifact: Path | None, memory_bytes: int, timeout_s: float) -> None:
+    def __init__(
+        self, work: Path, environment: Environment, *, artifact: Path | None, memory_bytes: int, timeout_s: float
+    ) -> None:
         self._work = work
+        self._environment = environment
         self._artifact = artifact
         self._memory_bytes = memory_bytes
         self._timeout_s = timeout_s
@@ -80,15 +75,14 @@ class Process:
         self._replies, their_replies = os.pipe()
         self._output, their_output = os.pipe()
         theirs = (their_requests, their_replies)
-        path = [str(package_root()), *library_path()]
         try:
             self._popen = subprocess.Popen(
-                [sys.executable, "-ISB", "-X", "utf8", "-c", START, json.dumps([path, theirs])],
+                starting.command(self._environment, theirs),
                 stdin=subprocess.DEVNULL,
                 stdout=their_output,
                 stderr=their_output,
                 pass_fds=theirs,
-                env=_environment(self._work),
+                env=starting.variables(self._work),
                 cwd=self._work,
                 start_new_session=True,
             )
@@ -97,9 +91,14 @@ class Process:
         finally:
             for handle in (*theirs, their_output):
                 os.close(handle)
-        limits = bounds(self._work, self._artifact, memory_bytes=self._memory_bytes, timeout_s=self._timeout_s)
-        # The first entry, perhaps a project's directory, has served to import sqlml and cannot be read any more.
-        return features_of(self._ask({"bounds": limits, "parent": os.getpid(), "path": path[1:]}))
+        limits = bounds(
+            self._work,
+            starting.readable(self._environment),
+            self._artifact,
+            memory_bytes=self._memory_bytes,
+            timeout_s=self._timeout_s,
+        )
+        return features_of(self._ask({"bounds": limits, "parent": os.getpid()}))
 
     def call(self, name: str, **arguments: object) -> Mapping[str, Any]:
         """One request and its reply; a refusal of the worker's is raised as sqlml's own error."""
@@ -229,10 +228,14 @@ class Process:
 class Worker:
     """A model loaded in an isolated process. Made by `open_worker`."""
 
-    def __init__(self, process: Process, work: Path, origin: Mapping[str, str], isolation: list[Feature]) -> None:
+    def __init__(
+        self, process: Process, work: Path, origin: Mapping[str, str], isolation: list[Feature], environment: Choice
+    ) -> None:
         self.origin = dict(origin)
-        """What is known of the artifact: flavor, file, its sha256, serialization, versions it was trained with."""
+        """What is known of the artifact: flavor, file, its sha256, serialization, versions it was trained with, and in
+        which environment it was loaded."""
         self.isolation = tuple(isolation)
+        self.environment = environment
         self._process = process
         self._work = work
         self._converted: OnnxModel | None = None
@@ -296,6 +299,7 @@ def open_worker(
     memory_bytes: int = MEMORY_BYTES,
     allow_pickle: bool = True,
     require_isolation: bool = False,
+    model_env: str = environments.AUTO,
 ) -> Iterator[Worker]:
     """Load a model in a process of its own, confined as far as the machine can.
 
@@ -303,8 +307,11 @@ def open_worker(
         artifact: a directory with an MLmodel file, or one .onnx file.
         log: receives one line for each thing worth keeping in the job's log.
         timeout_s: for each request (loading, converting, answering), of wall time.
+        model_env: the environment to load it in: "auto" is the model's own where that differs from this one (see
+            `sqlml.environments`), "current" this one, anything else the path of one.
 
     Raises:
+        ModelEnvironmentRefused: the environment can neither be found nor built.
         PolicyRefused: a pickle, or isolation that cannot be had, where the configuration forbids it.
         ArtifactError: the artifact is not whole or cannot be loaded.
         UnsupportedModel: its flavor is not one that sqlml converts.
@@ -313,8 +320,13 @@ def open_worker(
     artifact = Path(artifact).absolute()
     if not artifact.exists():
         raise ArtifactError(f"There is no model at {artifact}.")
+    chosen = environments.choose(artifact, model_env, log=log)
+    for line in chosen.lines:
+        log(line)
     work = Path(tempfile.mkdtemp(prefix="sqlml-worker-")).resolve()
-    process = Process(work, artifact=artifact.resolve(), memory_bytes=memory_bytes, timeout_s=timeout_s)
+    process = Process(
+        work, chosen.environment, artifact=artifact.resolve(), memory_bytes=memory_bytes, timeout_s=timeout_s
+    )
     try:
         isolation = process.start()
         log(summary(isolation))
@@ -328,7 +340,8 @@ def open_worker(
             )
         for note in notes:
             log(note)
-        yield Worker(process, work, {**origin, **({"notes": "; ".join(notes)} if notes else {})}, isolation)
+        origin |= chosen.origin | ({"notes": "; ".join(notes)} if notes else {})
+        yield Worker(process, work, origin, isolation, chosen)
     finally:
         try:
             process.close()
@@ -342,15 +355,6 @@ def _loaded(reply: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
         return origin, [printable(note, 400) for note in list(reply["notes"])[:20]]
     except (KeyError, TypeError, ValueError) as error:
         raise WorkerError("The conversion process gave a reply that is not of sqlml's protocol.") from error
-
-
-def _environment(work: Path) -> dict[str, str]:
-    """Only what Python and its libraries need; nothing of the caller's but where shared libraries are."""
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
-    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), "1")
-    # Without multiprocessing joblib computes in place, which is the same and needs no further process.
-    own = {"HOME": str(work), "TMPDIR": str(work), "LANG": "C.UTF-8", "TZ": "UTC", "JOBLIB_MULTIPROCESSING": "0"}
-    return {**kept, **one, **own}
 
 
 def _resident_bytes(pid: int) -> int:

@@ -34,6 +34,12 @@ class Choice:
         return text
 
     @property
+    def lines(self) -> tuple[str, ...]:
+        """For a log: the sentence, and what of the model's files was not followed to get there."""
+        own = self.environment.origin in ("built", "cached")
+        return (self.sentence, *(f"model environment: {note}" for note in self.notes if own))
+
+    @property
     def origin(self) -> dict[str, str]:
         """For the record: it stands in the evidence of a deployment."""
         found = {"model environment": f"{self.environment.title} ({self.environment.origin})"}

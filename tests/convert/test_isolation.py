@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from sqlml import environments
 from sqlml.convert import isolation_in_force, open_worker, process
-from sqlml.convert.isolation import Feature, library_path, require
+from sqlml.convert.isolation import Feature, require
 from sqlml.errors import ArtifactError, PolicyRefused, SqlmlError, WorkerError
 
 MLMODEL = """
@@ -358,8 +359,8 @@ def test_a_missing_artifact_is_named(tmp_path):
 def test_the_project_is_not_on_the_import_path_of_the_worker(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    assert str(tmp_path) not in library_path()
-    assert "" not in library_path()
+    assert str(tmp_path) not in environments.current().path
+    assert "" not in environments.current().path
 
 
 def test_a_worker_that_cannot_start_is_told(monkeypatch, tmp_path):
