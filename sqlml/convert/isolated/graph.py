@@ -72,6 +72,12 @@ class Graph:
     def reserve(self, names: Sequence[str]) -> None:
         self._taken.update(names)
 
+    def inner(self) -> Graph:
+        """An empty graph for the body of a loop: no name of it is also one of ours."""
+        made = Graph()
+        made._taken, made._count = self._taken, self._count
+        return made
+
     def constant(self, values: Array) -> str:
         if values.dtype == object:
             raw = repr(values.tolist()).encode("utf-8", "backslashreplace")

@@ -19,6 +19,7 @@ from sqlml.convert.isolated.sklearn import (
     neural,
     preprocessing,
     reshape,
+    svm,
     trees,
 )
 from sqlml.convert.isolated.sklearn.context import Predict, Transform, Unwrap
@@ -34,6 +35,7 @@ MODULES: Sequence[ModuleType] = (
     neural,
     preprocessing,
     reshape,
+    svm,
     trees,
 )
 
