@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 LARGEST_REPLY = 32 << 20
 KEPT_OUTPUT = 16 << 10
 WATCH_SECONDS = 0.1
+LAST_WORDS_SECONDS = 1.0
+CONVERSION = "conversion"
+"""What a worker is started for, as its errors call it; "model" where a python_function is asked."""
 LARGER_LIMIT = "A smaller model would do; the limits are timeout_s and memory_bytes of sqlml.convert.open_worker."
 
 ERRORS: Mapping[str, type[SqlmlError]] = {
@@ -57,9 +60,17 @@ class Process:
     """
 
     def __init__(
-        self, work: Path, environment: Environment, *, artifact: Path | None, memory_bytes: int, timeout_s: float
+        self,
+        work: Path,
+        environment: Environment,
+        *,
+        artifact: Path | None,
+        memory_bytes: int,
+        timeout_s: float,
+        task: str = CONVERSION,
     ) -> None:
         self._work = work
+        self._task = task
         self._environment = environment
         self._artifact = artifact
         self._memory_bytes = memory_bytes
@@ -87,7 +98,7 @@ class Process:
                 start_new_session=True,
             )
         except OSError as error:
-            raise WorkerError(f"The conversion process could not be started: {error.strerror}.") from error
+            raise WorkerError(f"The {self._task} process could not be started: {error.strerror}.") from error
         finally:
             for handle in (*theirs, their_output):
                 os.close(handle)
@@ -96,7 +107,8 @@ class Process:
             starting.readable(self._environment),
             self._artifact,
             memory_bytes=self._memory_bytes,
-            timeout_s=self._timeout_s,
+            # A model that is asked may be asked for days; each request is bounded by wall time.
+            cpu_seconds=int(self._timeout_s * 10) + 10 if self._task == CONVERSION else None,
         )
         return features_of(self._ask({"bounds": limits, "parent": os.getpid()}))
 
@@ -144,7 +156,7 @@ class Process:
             return bytes(line)
         if len(self._pending) > LARGEST_REPLY:
             self._kill()
-            raise WorkerError("The conversion process gave an endless reply and was ended.")
+            raise WorkerError(f"The {self._task} process gave an endless reply and was ended.")
         return None
 
     def _drain(self) -> bool:
@@ -163,7 +175,7 @@ class Process:
             kind, message, hint = ERRORS[reply["kind"]], printable(reply["message"]), reply["hint"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             self._kill()
-            raise WorkerError("The conversion process gave a reply that is not of sqlml's protocol.") from error
+            raise WorkerError(f"The {self._task} process gave a reply that is not of sqlml's protocol.") from error
         if kind is WorkerError:
             raise WorkerError(f"{message} ({self._memory_bytes >> 20} MB)", hint=LARGER_LIMIT)
         raise kind(message, hint=printable(hint) if hint else None)
@@ -174,22 +186,24 @@ class Process:
         if time.monotonic() > deadline:
             self._kill()
             raise WorkerError(
-                f"The conversion took more than {self._timeout_s:g} s and was ended.{self._last_words()}",
+                f"The {self._task} took more than {self._timeout_s:g} s and was ended.{self._last_words()}",
                 hint=LARGER_LIMIT,
             )
         if _resident_bytes(self._popen.pid) > self._memory_bytes:
             self._kill()
             raise WorkerError(
-                f"The conversion needs more than {self._memory_bytes >> 20} MB of memory.", hint=LARGER_LIMIT
+                f"The {self._task} needs more than {self._memory_bytes >> 20} MB of memory.", hint=LARGER_LIMIT
             )
         size = size_below(self._work)
         if size is None or size > WORK_BYTES:
             self._kill()
-            raise WorkerError("The conversion filled its temporary directory and was ended.")
+            raise WorkerError(f"The {self._task} filled its temporary directory and was ended.")
 
     def _ended(self) -> WorkerError:
         """Why the worker is gone, with the last lines that it printed."""
         assert self._popen is not None  # internal: `start` sets it first
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(LAST_WORDS_SECONDS)  # a traceback is printed after the pipes have closed
         self._kill()  # it may have closed its pipes and live on
         os.set_blocking(self._output, False)
         with contextlib.suppress(BlockingIOError):
@@ -197,11 +211,11 @@ class Process:
                 pass
         code = self._popen.returncode
         if code == -signal.SIGXCPU:
-            return WorkerError("The conversion used up its processor time and was ended.", hint=LARGER_LIMIT)
+            return WorkerError(f"The {self._task} used up its processor time and was ended.", hint=LARGER_LIMIT)
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended by itself with code {code}"
         if code == -signal.SIGKILL:
             how = "closed its pipe, or was killed (out of memory?)"
-        return WorkerError(f"The conversion process {how}.{self._last_words()}", code=code)
+        return WorkerError(f"The {self._task} process {how}.{self._last_words()}", code=code)
 
     def _last_words(self) -> str:
         lines = [line for line in self._printed.decode("utf-8", "replace").splitlines() if line.strip()]
@@ -317,23 +331,16 @@ def open_worker(
         UnsupportedModel: its flavor is not one that sqlml converts.
         WorkerError: the process crashed, or took too long or too much memory.
     """
-    artifact = Path(artifact).absolute()
-    if not artifact.exists():
-        raise ArtifactError(f"There is no model at {artifact}.")
-    chosen = environments.choose(artifact, model_env, log=log)
-    for line in chosen.lines:
-        log(line)
-    work = Path(tempfile.mkdtemp(prefix="sqlml-worker-")).resolve()
-    process = Process(
-        work, chosen.environment, artifact=artifact.resolve(), memory_bytes=memory_bytes, timeout_s=timeout_s
-    )
-    try:
-        isolation = process.start()
-        log(summary(isolation))
-        if require_isolation:
-            require(isolation)
+    with started(
+        artifact,
+        log=log,
+        timeout_s=timeout_s,
+        memory_bytes=memory_bytes,
+        require_isolation=require_isolation,
+        model_env=model_env,
+    ) as (process, work, isolation, chosen):
         reply = process.call("load", artifact=str(artifact.resolve()), allow_pickle=allow_pickle)
-        origin, notes = _loaded(reply)
+        origin, notes = received.loaded(reply)
         if origin.get("serialization") in ("pickle", "cloudpickle"):
             log(
                 f"{origin['file']} (sha256 {origin['file sha256']}) is a {origin['serialization']}, loaded in isolation"
@@ -342,19 +349,41 @@ def open_worker(
             log(note)
         origin |= chosen.origin | ({"notes": "; ".join(notes)} if notes else {})
         yield Worker(process, work, origin, isolation, chosen)
+
+
+@contextlib.contextmanager
+def started(
+    artifact: Path,
+    *,
+    log: Callable[[str], None],
+    timeout_s: float,
+    memory_bytes: int,
+    require_isolation: bool,
+    model_env: str,
+    task: str = CONVERSION,
+) -> Iterator[tuple[Process, Path, list[Feature], Choice]]:
+    """A process that may read the artifact, with its work directory, what confines it, and the environment it runs in."""
+    artifact = Path(artifact).absolute()
+    if not artifact.exists():
+        raise ArtifactError(f"There is no model at {artifact}.")
+    chosen = environments.choose(artifact, model_env, log=log)
+    for line in chosen.lines:
+        log(line)
+    work = Path(tempfile.mkdtemp(prefix="sqlml-worker-")).resolve()
+    process = Process(
+        work, chosen.environment, artifact=artifact.resolve(), memory_bytes=memory_bytes, timeout_s=timeout_s, task=task
+    )
+    try:
+        isolation = process.start()
+        log(summary(isolation))
+        if require_isolation:
+            require(isolation)
+        yield process, work, isolation, chosen
     finally:
         try:
             process.close()
         finally:
             remove(work)
-
-
-def _loaded(reply: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
-    try:
-        origin = {printable(name, 200): printable(value, 400) for name, value in dict(reply["origin"]).items()}
-        return origin, [printable(note, 400) for note in list(reply["notes"])[:20]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise WorkerError("The conversion process gave a reply that is not of sqlml's protocol.") from error
 
 
 def _resident_bytes(pid: int) -> int:

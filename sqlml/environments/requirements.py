@@ -13,14 +13,13 @@ from sqlml.errors import ModelEnvironmentRefused
 NEEDS: Mapping[str, str] = {
     "numpy": ">=1.22",
     "onnx": ">=1.16,<2",
+    "onnxruntime": ">=1.18,!=1.26.0",
     "pandas": ">=1.3",
     "pyarrow": ">=10",
     "pyyaml": ">=5.4",
     "scikit-learn": ">=1.1",
     "scipy": ">=1.7",
 }
-# Only where a model of the flavor is loaded: the reference of an ONNX file is onnxruntime's answer.
-NEEDS_BY_FLAVOR: Mapping[str, Mapping[str, str]] = {"onnx": {"onnxruntime": ">=1.18,!=1.26.0"}}
 # The oldest libraries that sqlml converts.
 OLDEST: Mapping[str, str] = {"scikit-learn": "1.1", "lightgbm": "3.3", "xgboost": "1.7"}
 # MLflow lists itself in every model's requirements. Loading the flavors that sqlml converts needs none of it, and with
@@ -74,17 +73,16 @@ def wanted(pins: Pins, python: str, more: Iterable[str] = ()) -> Wanted:
                 f"The model was saved with {name} {pin.version}, and the oldest that sqlml converts is {oldest}.",
                 hint="Train and save it with a newer one, or use --model-env current: the difference is then recorded.",
             )
-    needs = {**NEEDS, **NEEDS_BY_FLAVOR.get(pins.flavor or "", {})}
     notes = []
     pinned: dict[str, Pin] = {}
     for name, pin in sorted(pins.libraries.items()):
         if name in LEFT_OUT:
             continue
-        if name in needs and not SpecifierSet(needs[name]).contains(pin.version, prereleases=True):
-            notes.append(f"{pin} is outside of {needs[name]}, which the conversion needs: another one was taken")
+        if name in NEEDS and not SpecifierSet(NEEDS[name]).contains(pin.version, prereleases=True):
+            notes.append(f"{pin} is outside of {NEEDS[name]}, which the conversion needs: another one was taken")
             continue
         pinned[name] = pin
-    own = [f"{name}{needs[name]}" for name in needs if name not in pinned]
+    own = [f"{name}{NEEDS[name]}" for name in NEEDS if name not in pinned]
     own += [
         f"{other}{limit}"
         for name, older, other, limit in UNDECLARED

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sqlml.convert.isolated import frames, reference
+from sqlml.convert.isolated import frames, reference, suspects
 from sqlml.convert.isolated.artifact import Artifact
-from sqlml.convert.isolated.foreign_onnx import Foreign, session_of
+from sqlml.convert.isolated.foreign_onnx import Foreign
 from sqlml.convert.isolated.inputs import Inputs
 
 # Any in this module: conversions of two kinds with the same fields, numpy arrays of several dtypes.
@@ -57,10 +57,7 @@ def _suspects(
         from sqlml.convert.isolated.foreign_graph import refusals
 
         return np.zeros(size, dtype=bool), refusals(foreign, inputs, columns)
-    if size == 0:
-        return np.zeros(0, dtype=bool), []
-    codes = session_of(converted.onnx).run(["error"], frames.graph_feed(inputs, columns))[0]
-    return codes.reshape(-1) != 0, [None] * size
+    return suspects.expected(converted.onnx, frames.graph_feed(inputs, columns), size), [None] * size
 
 
 def _groups(

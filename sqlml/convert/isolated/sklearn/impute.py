@@ -11,6 +11,7 @@ import numpy as np
 from sqlml.convert.isolated.graph import MISSING_TEXT
 from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms, refuse
+from sqlml.convert.isolated.sklearn.release import since
 from sqlml.convert.isolated.sklearn.validate import check_names
 from sqlml.convert.isolated.table import BOOL, FLOAT32, FLOAT64, OBJECT, Feature, Table, beside, table_of
 
@@ -23,12 +24,15 @@ def is_nan(value: Any) -> bool:  # Any: a fitted parameter
 
 def simple_imputer(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
     table = validated(ctx, est, table, step, convert=est.strategy not in ("most_frequent", "constant"))
-    if est.strategy == "constant" and not np.can_cast(est._fill_dtype, table.array_dtype, casting="same_kind"):
-        why = f"it was fitted on {est._fill_dtype} and would be given {table.array_dtype}, which scikit-learn refuses."
+    cast, fill_dtype = dtypes(est, table)
+    if est.strategy == "constant" and not np.can_cast(cast, table.array_dtype, casting="same_kind"):
+        why = f"it was fitted on {cast} and would be given {table.array_dtype}, which scikit-learn refuses."
         raise refuse(est, step, why, "Log the model with the column types it was trained on.")
     statistics = list(est.statistics_)
-    kept = [i for i, value in enumerate(statistics) if est.keep_empty_features or not missing_statistic(value)]
-    fill = np.asarray(est.statistics_)[kept].astype(est._fill_dtype, copy=False)
+    # keep_empty_features came with 1.2; a constant filled empty columns too, before 1.8.
+    all_kept = getattr(est, "keep_empty_features", False) or (est.strategy == "constant" and not since(1, 8))
+    kept = [i for i, value in enumerate(statistics) if all_kept or not missing_statistic(value)]
+    fill = np.asarray(est.statistics_)[kept].astype(fill_dtype, copy=False)
     parts = [impute(ctx, est, table, i, value, step) for i, value in zipped(kept, fill)]
     if est.add_indicator:
         mask = indicator(ctx, est.indicator_, table, step)
@@ -39,6 +43,13 @@ def simple_imputer(ctx: Context, est: Estimator, table: Table, step: str) -> Tab
     dtype = table.array_dtype
     joined = beside(parts, sparse=table.sparse)
     return joined.with_features([replace(f, dtype=dtype, name=None) for f in joined.features])
+
+
+def dtypes(est: Estimator, table: Table) -> tuple[Any, Any]:
+    """What a constant must be castable from, and what the statistics become: of the fit since 1.8, of the data before."""
+    if since(1, 8):
+        return est._fill_dtype, est._fill_dtype
+    return (est.statistics_.dtype if since(1, 4) else table.array_dtype), table.array_dtype
 
 
 def missing_statistic(value: Any) -> bool:  # Any: object arrays hold anything
