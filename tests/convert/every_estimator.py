@@ -1,0 +1,118 @@
+"""Every case of bench.sweep as it is expected to end: exact, or refused for the reason in this table."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+from bench.sweep.cases import Case
+from sqlml.convert.isolated.unsupported import Unsupported
+from tests.convert.sklearn_parity import check
+
+NONE = "there is no exact translation"
+
+# A class, or one case of it ("KMeans pipeline"), and a piece of the reason that is given. Everything else is exact.
+REFUSED: Mapping[str, str] = {
+    "AdaBoostRegressor": NONE,
+    "AdditiveChi2Sampler": NONE,
+    "AffinityPropagation": NONE,
+    "BayesianGaussianMixture": NONE,
+    "BernoulliRBM": NONE,
+    "Birch": NONE,
+    "BisectingKMeans": NONE,
+    "CCA": NONE,
+    "CalibratedClassifierCV": NONE,
+    "ClassifierChain": NONE,
+    "CountVectorizer": "as one dimension",
+    "DictionaryLearning": NONE,
+    "EllipticEnvelope": NONE,
+    "FactorAnalysis": NONE,
+    "FastICA": NONE,
+    "FeatureAgglomeration": NONE,
+    "FixedThresholdClassifier": NONE,
+    "GaussianMixture": NONE,
+    "GaussianProcessClassifier": NONE,
+    "GaussianProcessRegressor": NONE,
+    "GaussianRandomProjection": NONE,
+    "HalvingGridSearchCV": NONE,
+    "HalvingRandomSearchCV": NONE,
+    "HashingVectorizer": "as one dimension",
+    "IncrementalPCA": NONE,
+    "IsolationForest": NONE,
+    "Isomap": NONE,
+    "IsotonicRegression": NONE,
+    "IterativeImputer": NONE,
+    "KMeans": NONE,
+    "KNNImputer": NONE,
+    "KNeighborsClassifier": NONE,
+    "KNeighborsRegressor": NONE,
+    "KNeighborsTransformer": NONE,
+    "KernelCenterer": NONE,
+    "KernelPCA": NONE,
+    "KernelRidge": NONE,
+    "LabelPropagation": NONE,
+    "LabelSpreading": NONE,
+    "LatentDirichletAllocation": NONE,
+    "LocalOutlierFactor": NONE,
+    "LocallyLinearEmbedding": NONE,
+    "MeanShift": NONE,
+    "MiniBatchDictionaryLearning": NONE,
+    "MiniBatchKMeans": NONE,
+    "MiniBatchNMF": NONE,
+    "MiniBatchSparsePCA": NONE,
+    "MultiOutputClassifier": NONE,
+    "MultiOutputRegressor": NONE,
+    "NMF": NONE,
+    "NearestCentroid": NONE,
+    "NeighborhoodComponentsAnalysis": NONE,
+    "NuSVC": NONE,
+    "NuSVR": NONE,
+    "Nystroem": NONE,
+    "OneClassSVM": NONE,
+    "OneVsOneClassifier": NONE,
+    "OneVsRestClassifier": NONE,
+    "OutputCodeClassifier": NONE,
+    "PLSCanonical": NONE,
+    "PLSRegression": NONE,
+    "PLSSVD": NONE,
+    "PolynomialCountSketch": NONE,
+    "PowerTransformer": NONE,
+    "QuadraticDiscriminantAnalysis": NONE,
+    "QuantileTransformer": NONE,
+    "RBFSampler": NONE,
+    "RadiusNeighborsClassifier": NONE,
+    "RadiusNeighborsRegressor": NONE,
+    "RadiusNeighborsTransformer": NONE,
+    "RandomTreesEmbedding": NONE,
+    "RegressorChain": NONE,
+    "SGDOneClassSVM": NONE,
+    "SVC": NONE,
+    "SVR": NONE,
+    "SelfTrainingClassifier": NONE,
+    "SkewedChi2Sampler": NONE,
+    "SparseCoder": NONE,
+    "SparsePCA": NONE,
+    "SparseRandomProjection": NONE,
+    "SplineTransformer": NONE,
+    "TargetEncoder": NONE,
+    "TfidfTransformer": NONE,
+    "TfidfVectorizer": "as one dimension",
+    "TunedThresholdClassifierCV": NONE,
+}
+
+
+def reason(case: Case) -> str | None:
+    """Why the case is expected to be refused."""
+    return REFUSED.get(str(case), REFUSED.get(case.name))
+
+
+def outcome(case: Case) -> str | None:
+    """None where the conversion gives the original's answers, else the refusal; anything else raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model, frame = case.fit()
+        try:
+            check(model, frame, count=12, sums=case.sums)
+        except Unsupported as refusal:
+            return str(refusal)
+    return None
