@@ -14,6 +14,7 @@ from sqlml.convert.isolated.graph import Array
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, below, refuse
 from sqlml.convert.isolated.sklearn.encoders import ordinal_encoder
 from sqlml.convert.isolated.sklearn.linear import above, class_labels, expit, two_columns
+from sqlml.convert.isolated.sklearn.release import since
 from sqlml.convert.isolated.sklearn.trees import Tree, leaf, tree_ensemble
 from sqlml.convert.isolated.sklearn.validate import check_names, numbers
 from sqlml.convert.isolated.table import Table, beside
@@ -26,11 +27,19 @@ def prepared(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
     check_names(est, table, step)
     if table.sparse:
         raise refuse(est, step, "it would be given sparse data, which it does not take.")
-    if est._preprocessor is None:
+    preprocessor = est._preprocessor if since(1, 4) else None
+    if preprocessor is None and est.is_categorical_ is not None:
+        why = (
+            "before scikit-learn 1.4 it turns categories into bytes without a check, so that 256 is 0 on some machines."
+        )
+        raise refuse(
+            est, step, why, "Encode them before it with OrdinalEncoder, or train with scikit-learn 1.4 or newer."
+        )
+    if preprocessor is None:
         return numbers(ctx.graph, est, table, step, finite="none", float32=True)
     categorical = np.asarray(est.is_categorical_)
     parts = []
-    for name, transformer, _ in est._preprocessor.transformers_:
+    for name, transformer, _ in preprocessor.transformers_:
         indices = [int(i) for i in np.flatnonzero(categorical if name == "encoder" else ~categorical)]
         if not indices or name == "remainder":
             continue

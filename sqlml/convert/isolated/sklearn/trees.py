@@ -19,6 +19,7 @@ from onnx import numpy_helper
 from sqlml.convert.isolated.graph import Array, Graph
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, refuse
 from sqlml.convert.isolated.sklearn.linear import above, class_labels, expit, two_columns
+from sqlml.convert.isolated.sklearn.release import since
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import Table
 
@@ -44,7 +45,8 @@ def leaf(value: float, target: int = 0) -> Tree:
 
 def fitted_tree(tree: Any, value: Array, target: int = 0) -> Tree:
     """A fitted sklearn.tree._tree.Tree with these values for its nodes."""
-    missing = np.asarray(tree.missing_go_to_left, dtype=np.int64)
+    # Trees know missing values since 1.3, and refuse them before.
+    missing = np.asarray(getattr(tree, "missing_go_to_left", np.zeros(tree.node_count)), dtype=np.int64)
     return Tree(tree.feature, tree.threshold, tree.children_left, tree.children_right, missing, value, target)
 
 
@@ -112,8 +114,10 @@ def as_float32(ctx: Context, est: Estimator, table: Table, step: str, *, nan: bo
     return ctx.graph.round32(ctx.graph.tensor(table))
 
 
-def takes_nan(tree: Estimator, table: Table) -> bool:
-    """DecisionTree's own rule, which the forests ask of their first tree."""
+def takes_nan(tree: Estimator, table: Table, *, in_forest: bool = False) -> bool:
+    """DecisionTree's own rule (since 1.3), which the forests ask of their first tree (since 1.4)."""
+    if not since(1, 4 if in_forest else 3):
+        return False
     like = scipy.sparse.csr_matrix((1, 1)) if table.sparse else np.zeros((1, 1))
     return bool(tree._support_missing_values(like))
 
@@ -123,8 +127,18 @@ def single_output(est: Estimator, step: str) -> None:
         raise refuse(est, step, "it predicts several outputs at once.", "Register one model per output.")
 
 
+def fractions(tree: Any) -> Array:
+    """The classes' shares in each node; before 1.3 a tree keeps weights, which the original divides when asked."""
+    values = np.asarray(tree.value[:, 0, :], dtype=np.float64)
+    if since(1, 3):
+        return values
+    total = values.sum(axis=1, keepdims=True)
+    total[total == 0.0] = 1.0
+    return values / total
+
+
 def class_values(tree: Any, index: int) -> Array:
-    return np.asarray(tree.value[:, 0, index], dtype=np.float64)
+    return fractions(tree)[:, index]
 
 
 def decision_tree_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
@@ -137,7 +151,7 @@ def decision_tree_classifier(ctx: Context, est: Estimator, table: Table, step: s
 def forest_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     single_output(est, step)
     labels = class_labels(est, step)
-    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est.estimators_[0], table))
+    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est.estimators_[0], table, in_forest=True))
     return voted(ctx, est.estimators_, tensor, labels, divide=True)
 
 
@@ -159,7 +173,7 @@ def voted(
 
 def complementary(tree: Any) -> bool:
     """Are all leaf fractions multiples of 2^-20 that sum to 1? Then sums of one class give the other's exactly."""
-    values = tree.value[tree.children_left < 0, 0, :]
+    values = fractions(tree)[tree.children_left < 0]
     scaled = values * 2.0**20
     return bool((scaled == np.floor(scaled)).all() and (values.sum(axis=1) == 1).all())
 
@@ -176,7 +190,7 @@ def regression_tree(tree: Any, scale: float = 1.0, target: int = 0) -> Tree:
 
 def forest_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     single_output(est, step)
-    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est.estimators_[0], table))
+    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est.estimators_[0], table, in_forest=True))
     total = tree_ensemble(ctx.graph, tensor, [regression_tree(e.tree_) for e in est.estimators_], 1)
     return Prediction("regressor", ctx.graph.op("Div", total, ctx.graph.double([float(len(est.estimators_))])))
 
@@ -204,6 +218,9 @@ def gradient_boosting_classifier(ctx: Context, est: Estimator, table: Table, ste
     graph = ctx.graph
     labels = class_labels(est, step)
     raw, width = boosted(ctx, est, table, step)
+    if width == 1 and est.loss != "exponential" and not since(1, 4):
+        both = two_columns(graph, expit(graph, raw))
+        return Prediction("classifier", graph.argmax(both), labels, both, raw)  # the first of two equal probabilities
     if width == 1:
         # Here the original says >= 0, unlike its siblings. Exponential loss: HalfLogitLink.
         doubled = graph.op("Mul", raw, graph.double([2.0])) if est.loss == "exponential" else raw
