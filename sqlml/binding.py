@@ -12,6 +12,11 @@ from sqlml.signature import NUMERIC_TYPES, Column, Signature
 WHOLE = frozenset(
     {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
 )
+# What only a python_function takes.
+TIMES_AND_BYTES = {
+    "TIMESTAMP": {"DATE", *(f"TIMESTAMP{more}" for more in ("", "_S", "_MS", "_NS"))},
+    "BLOB": {"BLOB"},
+}
 NUMBERS = WHOLE | {"FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN"}
 
 
@@ -63,6 +68,8 @@ def _bound(column: Column, source: str, relation: Relation) -> Bound:
 def _note(column: Column, base: str, *, is_nested: bool) -> str | None:
     if is_nested:
         return "cannot be cast"
+    if column.type in TIMES_AND_BYTES:
+        return None if base in TIMES_AND_BYTES[column.type] else "cannot be cast"
     if column.type == "VARCHAR":
         return {"VARCHAR": None, "ENUM": "ENUM read as its text", "UUID": "UUID read as its text"}.get(
             base, "cannot be text"

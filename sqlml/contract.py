@@ -28,6 +28,10 @@ def differences(before: Signature, after: Signature) -> list[str]:
         found.append("no probabilities any more")
     if before.targets != after.targets:
         found.append(f"targets: {_listed(before.targets)} -> {_listed(after.targets)}")
+    elif before.target_types != after.target_types:
+        found.append(f"types of the targets: {_listed(before.target_types)} -> {_listed(after.target_types)}")
+    if after.kind == "pyfunc" != before.kind:
+        found.append("no functions any more: a python_function fills the prediction table, and no shell can call it")
     return found
 
 

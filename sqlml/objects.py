@@ -15,6 +15,7 @@ from sqlglot import exp
 from sqlml import sql
 from sqlml.catalog import records
 from sqlml.engines.outputs import Engine
+from sqlml.engines.pyfunc import PyfuncEngine, asked_select
 from sqlml.engines.surface import macros, output_columns, staged_select
 from sqlml.relation import Relation
 from sqlml.signature import Signature
@@ -55,14 +56,24 @@ def version_objects(
     deployment: str,
     number: int,
     signature: Signature,
-    engine: Engine,
+    engine: Engine | PyfuncEngine,
     *,
     threshold: float | None,
     relation: Relation | None,
     keys: Sequence[str],
     function_name: Sequence[str] | None,
 ) -> tuple[DatabaseObject, ...]:
-    """All objects of one deployment version, in the order in which they are to be made."""
+    """All objects of one deployment version, in the order in which they are to be made.
+
+    A python_function has no functions: its queries give what the model is to be asked, and not what it says.
+    """
+    if isinstance(engine, PyfuncEngine):
+        row = asked_select(signature, sql.table(SOURCE), [(ROW, sql.column(SOURCE))])
+        asked = DatabaseObject("query", "query", deployment, "rows", sql.render(row))
+        if relation is None:
+            return (asked,)
+        keyed = asked_select(signature, sql.table(SOURCE), [(key, sql.column(key)) for key in keys])
+        return (asked, *_stored_predictions(deployment, number, signature, keyed, relation, keys))
     # Rendering a large model takes longer than making it: each body is rendered once, for both of its names.
     functions = [
         ("macro", macro.name, sql.macro_text(macro.overloads))
@@ -83,7 +94,9 @@ def version_objects(
     row = staged_select(signature, engine, sql.table(SOURCE), [(ROW, sql.column(SOURCE))], threshold=threshold)
     made.append(DatabaseObject("query", "query", deployment, "rows", sql.render(row)))
     if relation is not None:
-        made += _stored_predictions(deployment, number, signature, engine, threshold, relation, keys)
+        passthrough = [(key, sql.column(key)) for key in keys]
+        keyed = staged_select(signature, engine, sql.table(SOURCE), passthrough, threshold=threshold)
+        made += _stored_predictions(deployment, number, signature, keyed, relation, keys)
     return tuple(made)
 
 
@@ -91,19 +104,16 @@ def _stored_predictions(
     deployment: str,
     number: int,
     signature: Signature,
-    engine: Engine,
-    threshold: float | None,
+    keyed: exp.Select,
     relation: Relation,
     keys: Sequence[str],
 ) -> list[DatabaseObject]:
     table = prediction_table_name(number)
     outputs = [name for name, _ in output_columns(signature)]
-    passthrough = [(key, sql.column(key)) for key in keys]
-    scoring = staged_select(signature, engine, sql.table(SOURCE), passthrough, threshold=threshold)
     columns = [(key, relation.types[key]) for key in keys] + list(output_columns(signature)) + list(STAMP)
     return [
         DatabaseObject("version", "table", deployment, table, sql.create_table((deployment, table), columns)),
-        DatabaseObject("query", "query", deployment, "keyed", sql.render(scoring)),
+        DatabaseObject("query", "query", deployment, "keyed", sql.render(keyed)),
         DatabaseObject(
             "active",
             "view",

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Kind = Literal["classifier", "regressor"]
+Kind = Literal["classifier", "regressor", "pyfunc"]
 Nulls = Literal["missing", "refused"]
 Label = str | int | float | bool
 
@@ -17,7 +17,8 @@ NUMERIC_TYPES = frozenset({"DOUBLE", "FLOAT", "BIGINT", "INTEGER", "BOOLEAN"})
 class Column:
     """One input column of a model.
 
-    `type` is the DuckDB type in which the model sees it: DOUBLE, FLOAT, BIGINT, INTEGER, BOOLEAN or VARCHAR.
+    `type` is the DuckDB type in which the model sees it: DOUBLE, FLOAT, BIGINT, INTEGER, BOOLEAN or VARCHAR; a
+    python_function may take TIMESTAMP and BLOB too.
     `nulls` says what SQL NULL (and NaN, which SQL treats as the same missing number) does:
     "missing" reaches the model as its own missing value, "refused" makes the prediction NULL with a reason.
     """
@@ -35,7 +36,8 @@ class Column:
 class Signature:
     """Input columns in the model's order, and the outputs.
 
-    `prediction` is the SQL type of a prediction: VARCHAR, BIGINT, BOOLEAN or DOUBLE.
+    `prediction` is the SQL type of a prediction: VARCHAR, BIGINT, BOOLEAN or DOUBLE. A python_function has neither classes
+    nor probabilities, and its prediction may be a TIMESTAMP, a BLOB, or a STRUCT of `targets` with `target_types`.
     `classes` are the model's own labels in its own order (classifiers only). `probabilities` says whether the
     model has them. `targets` names the outputs of a regressor with several (empty for one).
     `origin` says where the input columns come from: "mlflow", "model" (the estimator's feature names), "onnx" or "table".
@@ -48,6 +50,7 @@ class Signature:
     probabilities: bool = False
     targets: tuple[str, ...] = ()
     origin: str = "mlflow"
+    target_types: tuple[str, ...] = ()
 
     @property
     def is_binary(self) -> bool:
@@ -65,4 +68,5 @@ class Signature:
         fields["columns"] = tuple(Column(**column) for column in fields["columns"])
         fields["classes"] = tuple(fields["classes"])
         fields["targets"] = tuple(fields["targets"])
+        fields["target_types"] = tuple(fields.get("target_types", ()))
         return cls(**fields)

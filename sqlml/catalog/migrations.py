@@ -162,10 +162,25 @@ def artifact_stores(connection: Connection) -> None:
     connection.execute("ALTER TABLE sqlml.versions ADD COLUMN artifact_store VARCHAR")
 
 
+def model_files(connection: Connection) -> None:
+    connection.execute(
+        """CREATE TABLE sqlml.model_files (
+            artifact_sha256 VARCHAR NOT NULL, -- as in sqlml.versions: over all files' paths and hashes
+            path VARCHAR NOT NULL,
+            part INTEGER NOT NULL,            -- 0, 1, 2 ... of the file
+            content BLOB NOT NULL
+        )"""
+    )
+    # auto, current or a path: where a model is asked again, which must be where it was asked first.
+    connection.execute("ALTER TABLE sqlml.versions ADD COLUMN model_env VARCHAR")
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first catalog", first_catalog),
     # JSON: where an artifact store keeps each file, under which id, with its sha256; NULL where the store does not say.
     ("what the artifact store recorded, per version", artifact_stores),
+    # Of models that are asked and not converted, so that scoring needs neither the registry nor the network.
+    ("files of models that are asked, and the environment they are asked in", model_files),
 )
 
 

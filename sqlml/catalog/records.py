@@ -76,6 +76,7 @@ class Version:
     deployed_at: datetime
     # A file that no deploy has brought up to date is read as it is: its table has no such column yet.
     artifact_store: str | None = field(default=None, metadata={SINCE: 2})
+    model_env: str | None = field(default=None, metadata={SINCE: 3})
 
     @property
     def contract(self) -> Signature:

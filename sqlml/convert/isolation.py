@@ -16,6 +16,7 @@ REQUIRED = ("network", "writes")
 TIMEOUT_S = 120.0
 MEMORY_BYTES = 4 << 30
 FILE_BYTES = 1 << 30
+NO_LIMIT = 1 << 40
 WORK_BYTES = 4 << 30
 
 
@@ -70,7 +71,7 @@ def require(features: Sequence[Feature]) -> None:
 
 
 def bounds(
-    work: Path, readable: Sequence[str], artifact: Path | None, *, memory_bytes: int, timeout_s: float
+    work: Path, readable: Sequence[str], artifact: Path | None, *, memory_bytes: int, cpu_seconds: int | None
 ) -> dict[str, object]:
     """The worker's limits, as it receives them."""
     return {
@@ -78,6 +79,6 @@ def bounds(
         "readable": [*readable, *([] if artifact is None else [str(artifact)])],
         "memory_bytes": memory_bytes,
         # Over all requests of a worker; each of them is bounded by wall time already.
-        "cpu_seconds": int(timeout_s * 10) + 10,
+        "cpu_seconds": NO_LIMIT if cpu_seconds is None else cpu_seconds,
         "file_bytes": FILE_BYTES,
     }

@@ -50,7 +50,7 @@ def onnx_model(reply: Mapping[str, Any], content: bytes, origin: Mapping[str, st
     try:
         signature = _signature(reply)
         reasons = tuple(_text(reason) for reason in _list(reply["reasons"]))
-        precision = _one_of(reply["precision"], ("double", "float"))
+        precision = one_of(reply["precision"], ("double", "float"))
         versions = {_text(name): _text(version) for name, version in dict(reply["versions"]).items()}
     except (KeyError, TypeError, ValueError) as error:
         raise WorkerError(f"The conversion process gave a reply that cannot be: {error}.") from error
@@ -65,12 +65,21 @@ def onnx_model(reply: Mapping[str, Any], content: bytes, origin: Mapping[str, st
     )
 
 
+def loaded(reply: Mapping[str, Any], task: str = "conversion") -> tuple[dict[str, str], list[str]]:
+    """What a worker says of the model that it has loaded: facts by name, and what is worth a line in the log."""
+    try:
+        origin = {printable(name, 200): printable(value, 400) for name, value in dict(reply["origin"]).items()}
+        return origin, [printable(note, 400) for note in list(reply["notes"])[:20]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorkerError(f"The {task} process gave a reply that is not of sqlml's protocol.") from error
+
+
 def _signature(reply: Mapping[str, Any]) -> Signature:
     columns = tuple(
-        Column(_text(c["name"]), _one_of(c["type"], TYPES), _one_of(c["nulls"], ("missing", "refused")))  # type: ignore[arg-type]  # checked
+        Column(_text(c["name"]), one_of(c["type"], TYPES), one_of(c["nulls"], ("missing", "refused")))  # type: ignore[arg-type]  # checked
         for c in _list(reply["columns"])
     )
-    kind = _one_of(reply["kind"], ("classifier", "regressor"))
+    kind = one_of(reply["kind"], ("classifier", "regressor"))
     classes = tuple(_label(label) for label in _list(reply["classes"]))
     if (kind == "classifier") != bool(classes) or not columns:
         raise ValueError(f"a {kind} of {len(columns)} columns and {len(classes)} classes")
@@ -81,7 +90,7 @@ def _signature(reply: Mapping[str, Any]) -> Signature:
         classes=classes,
         probabilities=reply["probabilities"] is True,
         targets=tuple(_text(name) for name in _list(reply["targets"])),
-        origin=_one_of(reply["inputs_from"], ("mlflow", "model", "onnx", "table")),
+        origin=one_of(reply["inputs_from"], ("mlflow", "model", "onnx", "table")),
     )
 
 
@@ -122,7 +131,7 @@ def table(path: Path) -> pa.Table:
         found = pa.ipc.open_file(pa.py_buffer(content)).read_all()
         found.validate(full=True)
     except (pa.ArrowException, ValueError, OSError) as error:
-        raise WorkerError("The conversion process gave rows that are not an Arrow file.") from error
+        raise WorkerError("The isolated process gave rows that are not an Arrow file.") from error
     return found
 
 
@@ -133,10 +142,10 @@ def file(path: Path, largest: int) -> bytes:
         with open(handle, "rb") as opened:
             about = os.fstat(handle)
             if not stat.S_ISREG(about.st_mode) or about.st_size > largest:
-                raise WorkerError(f"The conversion process left something unexpected as {path.name}.")
+                raise WorkerError(f"The isolated process left something unexpected as {path.name}.")
             return opened.read(largest + 1)
     except OSError as error:
-        raise WorkerError(f"The conversion process did not leave the promised file {path.name}.") from error
+        raise WorkerError(f"The isolated process did not leave the promised file {path.name}.") from error
 
 
 def reference(
@@ -202,7 +211,7 @@ def _text(value: Any) -> str:
     return value
 
 
-def _one_of(value: Any, allowed: Sequence[str]) -> str:
+def one_of(value: Any, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise ValueError(f"{printable(value, 40)!r} is none of {', '.join(allowed)}")
     return str(value)

@@ -87,7 +87,9 @@ def output_columns(signature: Signature) -> tuple[tuple[str, str], ...]:
     """
     kind = signature.prediction
     if signature.targets:
-        kind = "STRUCT(" + ", ".join(f"{sql.quote(name)} DOUBLE" for name in signature.targets) + ")"
+        types = signature.target_types or ("DOUBLE",) * len(signature.targets)
+        fields = (f"{sql.quote(name)} {kind}" for name, kind in zip(signature.targets, types, strict=True))
+        kind = "STRUCT(" + ", ".join(fields) + ")"
     columns = [("prediction", kind)]
     if _is_wide(signature):
         columns.append(("probabilities", "MAP(VARCHAR, DOUBLE)"))
