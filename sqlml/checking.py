@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def check(
     registry_uri: str | None = None,
     allow_pickle: bool = True,
     require_isolation: bool = False,
+    model_env: str = "auto",
     log: Callable[[str], None] = lambda _: None,
 ) -> Checked:
     """Resolve, download and convert the model, and choose its engine; parity is left to the deployment.
@@ -52,7 +53,8 @@ def check(
         RegistryError: the model could not be found or brought here.
     """
     model = registry.resolve(reference, tracking_uri=tracking_uri, registry_uri=registry_uri)
-    return _checked(model, engine, allow_pickle, require_isolation, log)
+    policy = {"allow_pickle": allow_pickle, "require_isolation": require_isolation, "model_env": model_env}
+    return _checked(model, engine, policy, log)
 
 
 def check_all(
@@ -61,24 +63,22 @@ def check_all(
     registry_uri: str | None = None,
     allow_pickle: bool = True,
     require_isolation: bool = False,
+    model_env: str = "auto",
 ) -> Iterator[Checked]:
     """Every version in the registry, one after the other; one that is damaged is reported and does not stop the rest."""
+    policy = {"allow_pickle": allow_pickle, "require_isolation": require_isolation, "model_env": model_env}
     for model in registry.all_versions(tracking_uri=tracking_uri, registry_uri=registry_uri):
         try:
-            yield _checked(model, "auto", allow_pickle, require_isolation, lambda _: None)
+            yield _checked(model, "auto", policy, lambda _: None)
         except SqlmlError as error:
             yield _refused(model, error)
 
 
-def _checked(
-    model: ModelVersion, engine: str, allow_pickle: bool, require_isolation: bool, log: Callable[[str], None]
-) -> Checked:
+def _checked(model: ModelVersion, engine: str, policy: Mapping[str, Any], log: Callable[[str], None]) -> Checked:
     with tempfile.TemporaryDirectory(prefix="sqlml-") as folder:
         artifact = registry.download(model, Path(folder) / "artifact", log)
         try:
-            with convert.open_worker(
-                artifact.entry, log=log, allow_pickle=allow_pickle, require_isolation=require_isolation
-            ) as worker:
+            with convert.open_worker(artifact.entry, log=log, **policy) as worker:
                 onnx = worker.convert()
                 chosen, why = choose_engine(onnx, engine)
         except SqlmlError as error:

@@ -18,7 +18,7 @@ from sqlml.errors import UsageError, choices
 
 FILE_NAME = "sqlml.toml"
 
-Kind = Literal["text", "path", "uri", "flag", "number", "names", "places", "engine"]
+Kind = Literal["text", "path", "uri", "flag", "number", "names", "places", "engine", "environment"]
 ENGINES = ("auto", "sql", "python")
 
 SETTINGS: dict[str, Kind] = {
@@ -27,7 +27,10 @@ SETTINGS: dict[str, Kind] = {
     "registry_uri": "uri",
     "allow_pickle": "flag",
     "require_isolation": "flag",
+    "model_env": "environment",
 }
+# Read where it is needed, from the variable only: where models' environments are kept says nothing about a project.
+CACHE_VARIABLE = "SQLML_MODEL_ENV_CACHE"
 DEPLOYMENT_SETTINGS: dict[str, Kind] = {
     "model": "text",
     "table": "text",
@@ -90,6 +93,7 @@ class Settings:
     registry_uri: str | None = None
     allow_pickle: bool = True
     require_isolation: bool = False
+    model_env: str = "auto"
     deployments: Mapping[str, DeploymentSettings] = field(default_factory=dict)
     hbase: Mapping[str, Any] = field(default_factory=dict)  # Any: each of its kind in HBASE_SETTINGS
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -253,6 +257,7 @@ def _refuse_unknown(document: Mapping[str, Any], known: list[str], where: str) -
 def _refuse_misspelt(environ: Mapping[str, str]) -> None:
     """Refuse a variable that is nearly one of ours; other SQLML_ names may belong to somebody else's tool."""
     known = [f"SQLML_{key.upper()}" for key in (*SETTINGS, *ENVIRONMENT_OF_DEPLOYMENT)]
+    known += [CACHE_VARIABLE]
     known += [f"SQLML_HBASE_{key.upper()}" for key in (*HBASE_SETTINGS, *HBASE_SECRETS)]
     for variable in environ:
         if variable.startswith("SQLML_") and variable not in known and get_close_matches(variable, known, 1, 0.88):
@@ -314,6 +319,8 @@ def _wrong(value: object, expected: str, where: str) -> None:
 
 def _beside(value: Any, kind: Kind, folder: Path) -> Any:  # Any: passed through
     """Paths in a file are meant from the file's own folder, wherever the command runs."""
+    if kind == "environment":
+        return value if value in ("auto", "current") else str(folder / Path(value).expanduser())
     if kind == "path" and value != ":memory:" and "://" not in value:
         return str(folder / Path(value).expanduser())
     if kind == "uri" and value.startswith("sqlite:///") and not value.startswith("sqlite:////"):
@@ -339,6 +346,10 @@ tracking_uri = "sqlite:///mlflow.db"
 
 # true refuses to convert a model where the system cannot isolate that process (sqlml doctor says what is in force).
 # require_isolation = false
+
+# Where a model is loaded: auto (with the versions that it was saved with, built once with uv where they differ from what
+# is installed here), current (here, and the difference is recorded), or the path of an environment (SQLML_MODEL_ENV).
+# model_env = "auto"
 
 # One section for each deployment, so that `sqlml deploy churn:Production` needs no flags.
 # [deployments.churn]

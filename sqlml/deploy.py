@@ -42,6 +42,7 @@ def deploy_db(
     registry_uri: str | None = None,
     allow_pickle: bool = True,
     require_isolation: bool = False,
+    model_env: str = "auto",
     wait: bool = True,
     listener: jobs.Listener | None = None,
 ) -> Deployed | jobs.Job:
@@ -65,6 +66,9 @@ def deploy_db(
         tracking_uri, registry_uri: The MLflow server or store; by default what MLflow itself would use.
         allow_pickle: False refuses a model that is a pickle.
         require_isolation: True refuses to convert where the process cannot be confined.
+        model_env: The environment that the model is loaded in: "auto" is one with the versions that it was saved with
+            where those differ from what runs here (built once, then cached), "current" is this one, anything else the
+            path of an interpreter or a virtual environment.
         wait: False returns a running job at once; `watch_job` streams its lines and gives its result.
         listener: Called with each line of the job's log.
 
@@ -92,6 +96,7 @@ def deploy_db(
         registry_uri=registry_uri,
         allow_pickle=allow_pickle,
         require_isolation=require_isolation,
+        model_env=model_env,
     )
     database = facts(connection)
     require_writable(database)

@@ -35,6 +35,7 @@ class Options:
     registry_uri: str | None
     allow_pickle: bool
     require_isolation: bool
+    model_env: str = "auto"
 
 
 def options_from(
@@ -54,6 +55,7 @@ def options_from(
     registry_uri: str | None = None,
     allow_pickle: bool = True,
     require_isolation: bool = False,
+    model_env: str = "auto",
 ) -> Options:
     """The arguments as Options.
 
@@ -96,6 +98,7 @@ def options_from(
         registry_uri=registry_uri,
         allow_pickle=allow_pickle,
         require_isolation=require_isolation,
+        model_env=model_env,
     )
 
 

@@ -83,6 +83,7 @@ def prepare(connection: Connection, options: Options, job: jobs.Job, *, with_ref
             log=lambda text: job.log("convert", text),
             allow_pickle=options.allow_pickle,
             require_isolation=options.require_isolation,
+            model_env=options.model_env,
         ) as worker:
             onnx = worker.convert(None if relation is None else relation.types)
             job.log(

@@ -18,6 +18,7 @@ from sqlml.errors import UsageError
 @click.argument("reference", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every version in the registry, as a table.")
 @options.registry
+@options.model_env
 @options.as_json
 @click.pass_context
 def check(
@@ -26,6 +27,7 @@ def check(
     everything: bool,
     tracking_uri: str | None,
     registry_uri: str | None,
+    model_env: str | None,
     as_json: bool,
 ) -> None:
     """Say whether a model would work, on which engine, and if not why.
@@ -41,7 +43,7 @@ def check(
         raise UsageError("check takes one reference, or --all.", hint="For example: sqlml check churn:Production")
     from sqlml import checking
 
-    found = options.settings(tracking_uri=tracking_uri, registry_uri=registry_uri)
+    found = options.settings(tracking_uri=tracking_uri, registry_uri=registry_uri, model_env=model_env)
     results = (
         list(checking.check_all(**options.conversion(found)))
         if reference is None
@@ -63,6 +65,7 @@ def check(
 @click.option("--sql", "only_sql", is_flag=True, help="Print only the SQL.")
 @options.database
 @options.registry
+@options.model_env
 @options.as_json
 def plan(
     reference: str,
@@ -70,6 +73,7 @@ def plan(
     database: str | None,
     tracking_uri: str | None,
     registry_uri: str | None,
+    model_env: str | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -79,7 +83,9 @@ def plan(
       sqlml plan churn:Production --table customers --key customer_id
       sqlml plan churn:2 --sql > churn.sql
     """
-    found = options.settings(database=database, tracking_uri=tracking_uri, registry_uri=registry_uri)
+    found = options.settings(
+        database=database, tracking_uri=tracking_uri, registry_uri=registry_uri, model_env=model_env
+    )
     arguments = options.deployment_arguments(found, reference, **given)
     with connection.changing(database) as opened:
         planned = sqlml.plan(opened, reference, listener=output.listener(as_json or only_sql), **arguments)
@@ -102,6 +108,7 @@ def plan(
 )
 @options.database
 @options.registry
+@options.model_env
 @options.as_json
 def deploy(
     reference: str,
@@ -110,6 +117,7 @@ def deploy(
     database: str | None,
     tracking_uri: str | None,
     registry_uri: str | None,
+    model_env: str | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -120,7 +128,9 @@ def deploy(
       sqlml deploy churn:2                          the table and key it has already
       sqlml deploy churn:1 --key "id BIGINT"        makes churn.inputs: insert rows, read predictions
     """
-    found = options.settings(database=database, tracking_uri=tracking_uri, registry_uri=registry_uri)
+    found = options.settings(
+        database=database, tracking_uri=tracking_uri, registry_uri=registry_uri, model_env=model_env
+    )
     arguments = options.deployment_arguments(found, reference, **given)
     with connection.writing(database, storage_version=storage_version) as opened:
         deployed = sqlml.deploy_db(

@@ -50,6 +50,15 @@ def registry(command: Command) -> Command:
     )(command)
 
 
+def model_env(command: Command) -> Command:
+    return click.option(
+        "--model-env",
+        metavar="auto|current|PATH",
+        help="Where the model is loaded: with the versions it was saved with, here, or in this environment."
+        " [SQLML_MODEL_ENV; auto]",
+    )(command)
+
+
 def model(command: Command) -> Command:
     """What `plan` and `deploy` say about a deployment."""
     for option in reversed(
@@ -86,6 +95,7 @@ def conversion(found: config.Settings) -> dict[str, Any]:  # Any: keyword argume
         "registry_uri": found.registry_uri,
         "allow_pickle": found.allow_pickle,
         "require_isolation": found.require_isolation,
+        "model_env": found.model_env,
     }
 
 
