@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 # Any: JSON.
@@ -35,6 +35,8 @@ class Evidence:
     versions: dict[str, str]
     seconds_original: float
     seconds_sql: float
+    hostile: dict[str, int] = field(default_factory=dict)
+    """How many of the model's own thresholds and categories are among the rows, and of how many."""
 
     @property
     def passed(self) -> bool:

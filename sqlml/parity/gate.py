@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXAMPLES_SHOWN = 5
+ROUNDED_ROWS = 1000
 ASIDE = (Verdict.NEAR_TIE, Verdict.OVERFLOW, Verdict.UNSTABLE, Verdict.POLICY)
 LIBRARIES = ("duckdb", "numpy", "onnx", "onnxruntime", "pyarrow", "sqlglot")
 
@@ -86,6 +87,7 @@ def check(
     examples: dict[int, Json] = {}
     done: Counter[tuple[str, int]] = Counter()
     slack: Slack | None = None
+    known = np.zeros(len(rows), dtype=np.bool_)
     broken = None
     try:
         for batch in batches(len(rows), seed):
@@ -96,8 +98,9 @@ def check(
                 broken = f"the query fails over a {batch.what}: {str(error).splitlines()[0]}"
                 break
             verdicts, apart = judge(expected, answers, slack)
-            if slack is None and (verdicts >= Verdict.LABEL).any():
-                slack = rounding(model, rows.features)
+            wrong = np.unique(answers.ids[verdicts >= Verdict.LABEL])
+            if len(wrong) and not known[wrong].all():
+                slack = _with_rounding(slack, known, wrong[~known[wrong]], model, rows, expected)
                 verdicts, apart = judge(expected, answers, slack)
             np.maximum.at(worst, answers.ids, verdicts)
             np.maximum.at(largest, answers.ids, apart)
@@ -108,6 +111,28 @@ def check(
             forget(connection)
     evidence = _evidence(questions, expected, worst, largest, examples, done, time.perf_counter() - started)
     return evidence if broken is None else replace(evidence, failed={broken: evidence.rows, **evidence.failed})
+
+
+def _with_rounding(
+    slack: Slack | None,
+    known: NDArray[np.bool_],
+    ids: NDArray[np.int64],
+    model: OnnxModel,
+    rows: HostileRows,
+    expected: Expected,
+) -> Slack:
+    """The slack with the bounds of these rows too, which are then known. Every tensor of the graph is held: few at once."""
+    import numpy as np
+
+    if slack is None:
+        slack = Slack(np.zeros(expected.numbers.shape), np.zeros(len(rows), dtype=np.bool_))
+    for start in range(0, len(ids), ROUNDED_ROWS):
+        some = ids[start : start + ROUNDED_ROWS]
+        found = rounding(model, rows.features.take(some))
+        slack.numbers[some] = found.numbers
+        slack.undecided[some] = found.undecided
+        known[some] = True
+    return slack
 
 
 def _evidence(
@@ -149,6 +174,7 @@ def _evidence(
         | {"python": platform.python_version()},
         seconds_original=round(questions.seconds, 3),
         seconds_sql=round(seconds, 3),
+        hostile=dict(questions.rows.counts),
     )
 
 

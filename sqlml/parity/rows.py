@@ -6,38 +6,45 @@ import math
 import random
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlml.parity.values import EXTREMES, INTEGERS, TEXTS
+import numpy as np
+
+from sqlml.compile import Probes
+from sqlml.parity.thresholds import ThresholdRows, around, threshold_rows, usual, whole_limits
+from sqlml.parity.values import EXTREMES, INTEGERS, TEXTS, near_misses
 from sqlml.signature import Column, Signature
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Value = float | int | bool | str | None
-Probes = Mapping[str, Sequence[float | str]]
 
 SAMPLE_ROWS = 1000
 EXAMPLE_ROWS = 50
-EXTREME_ROWS = 700
-THRESHOLD_ROWS = 1200
-CATEGORY_ROWS = 500
+EXTREME_ROWS = 3000
+TEXT_ROWS = 1500
+NULL_ROWS = 600
 MIXED_ROWS = 500
 ORDINARY_ROWS = 64
 """How many base rows the hostile values are put into, when there is no table to take them from."""
+MIXED_THRESHOLDS = 2000
+"""Of each column, as many are drawn from for rows with hostile values in many columns."""
 
 
 @dataclass(frozen=True)
 class HostileRows:
     """Rows in the signature's columns, in its order; a row's id is its position.
 
-    `kinds` groups them ("threshold"), `origins` says why each one is there ("1 ulp above threshold 0.5 of age").
+    `kinds` groups them ("threshold"), `origins` says why each one is there ("at threshold 0.5 of age"), and `counts` how
+    many of the model's own values are among them.
     """
 
     features: pa.Table
     kinds: tuple[str, ...]
     origins: tuple[str, ...]
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -51,7 +58,7 @@ def hostile_rows(
     *,
     seed: int = 0,
 ) -> HostileRows:
-    """Rows for the parity gate, a few thousand at most; the same for the same arguments.
+    """Rows for the parity gate: some thousands, and as many as the model's thresholds need; the same every time.
 
     Args:
         signature: Names and types of the columns.
@@ -60,16 +67,39 @@ def hostile_rows(
         example: The model's own input example, likewise.
         seed: Which base rows and which combinations are drawn.
     """
+    import pyarrow as pa
+
     rng = random.Random(seed)
     found = [(kind, row) for kind, row in _given(signature, sample, example, rng)]
     base = _base(signature, probes, [row for _, row in found], rng)
-    pools = {column.name: _pool(column, probes.get(column.name, ())) for column in signature.columns}
+    pools = {column.name: _pool(column, probes) for column in signature.columns}
     made = [_Row(kind, kind, row) for kind, row in found]
     made += _nulls(signature, base, rng)
     made += _one_at_a_time(signature, base, pools, rng)
+    made += _categories(signature, base, probes)
     made += _mixed(signature, base, pools, rng)
     columns = {c.name: [row.values[i] for row in made] for i, c in enumerate(signature.columns)}
-    return HostileRows(_table(signature, columns), tuple(row.kind for row in made), tuple(row.origin for row in made))
+    thresholds = threshold_rows(signature, probes, base)
+    tables = [_table(signature, columns), *([_threshold_table(signature, thresholds)] if len(thresholds) else [])]
+    return HostileRows(
+        pa.concat_tables(tables).combine_chunks(),
+        (*(row.kind for row in made), *("threshold",) * len(thresholds)),
+        (*(row.origin for row in made), *thresholds.origins),
+        _counts(probes, thresholds),
+    )
+
+
+def _counts(probes: Probes, thresholds: ThresholdRows) -> dict[str, int]:
+    return {
+        "thresholds": probes.thresholds_taken,
+        "thresholds of the model": probes.thresholds_found,
+        "thresholds in a row that reaches their split": thresholds.reached,
+        "float32 neighbours": thresholds.singles,
+        "float32 neighbours of all": thresholds.singles_found,
+        "thresholds that are no value of one column": probes.not_followed,
+        "categories": probes.categories_taken,
+        "categories of the model": probes.categories_found,
+    }
 
 
 def arrow_type(column: Column) -> Any:  # Any: pyarrow has no types
@@ -77,8 +107,9 @@ def arrow_type(column: Column) -> Any:  # Any: pyarrow has no types
     import pyarrow as pa
 
     types = {
-        "DOUBLE": pa.float64(), "FLOAT": pa.float32(), "BIGINT": pa.int64(),
-        "INTEGER": pa.int32(), "BOOLEAN": pa.bool_(), "VARCHAR": pa.string(),
+        "DOUBLE": pa.float64(), "FLOAT": pa.float32(), "BOOLEAN": pa.bool_(), "VARCHAR": pa.string(),
+        "TINYINT": pa.int8(), "SMALLINT": pa.int16(), "INTEGER": pa.int32(), "BIGINT": pa.int64(),
+        "UTINYINT": pa.uint8(), "USMALLINT": pa.uint16(), "UINTEGER": pa.uint32(), "UBIGINT": pa.uint64(),
     }  # fmt: skip
     return types[column.type]
 
@@ -108,6 +139,16 @@ def _table(signature: Signature, columns: Mapping[str, Sequence[Value]]) -> pa.T
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
+def _threshold_table(signature: Signature, rows: ThresholdRows) -> pa.Table:
+    import pyarrow as pa
+
+    arrays = [
+        pa.array(values, type=arrow_type(c), from_pandas=False)
+        for c, values in zip(signature.columns, rows.columns, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=pa.schema([pa.field(c.name, arrow_type(c)) for c in signature.columns]))
+
+
 def _given(
     signature: Signature, sample: pa.Table | None, example: pa.Table | None, rng: random.Random
 ) -> list[tuple[str, tuple[Value, ...]]]:
@@ -132,7 +173,7 @@ def _conformed(signature: Signature, table: pa.Table) -> list[tuple[Value, ...]]
         values: list[Value] = []
         for position, value in enumerate(raw):
             try:
-                values.append(None if value is None else READERS[column.type](value))
+                values.append(None if value is None else _read(column, value))
             except (TypeError, ValueError, OverflowError):
                 values.append(None)
                 unreadable.add(position)
@@ -140,12 +181,15 @@ def _conformed(signature: Signature, table: pa.Table) -> list[tuple[Value, ...]]
     return [row for position, row in enumerate(zip(*columns, strict=True)) if position not in unreadable]
 
 
-def _integer(value: Any, bits: int = 64) -> int:  # Any: what Arrow's to_pylist gives
+def _read(column: Column, value: Any) -> Value:  # Any: what Arrow's to_pylist gives
+    if column.type in READERS:
+        return READERS[column.type](value)
     number = int(value)
-    if number != float(value) and number != value:
+    if number != value:
         raise ValueError(f"{value} is not an integer")
-    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
-        raise OverflowError(f"{value} does not fit {bits} bits")
+    low, high = whole_limits(column)
+    if not low <= number <= high:
+        raise OverflowError(f"{value} does not fit {column.type}")
     return number
 
 
@@ -163,8 +207,6 @@ def _float32(value: float) -> float:
 READERS: Mapping[str, Callable[[Any], Value]] = {
     "DOUBLE": float,
     "FLOAT": lambda value: _float32(float(value)),
-    "BIGINT": _integer,
-    "INTEGER": lambda value: _integer(value, 32),
     "BOOLEAN": _boolean,
     "VARCHAR": str,
 }
@@ -180,7 +222,7 @@ def _base(
     seen = [[row[i] for row in given if not _is_missing(row[i])] for i in range(len(signature.columns))]
     return [
         tuple(
-            rng.choice(known) if known else _ordinary(column, probes.get(column.name, ()), rng)
+            rng.choice(known) if known else _ordinary(column, probes, rng)
             for column, known in zip(signature.columns, seen, strict=True)
         )
         for _ in range(ORDINARY_ROWS)
@@ -191,17 +233,19 @@ def _is_missing(value: Value) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _ordinary(column: Column, probes: Sequence[float | str], rng: random.Random) -> Value:
+def _ordinary(column: Column, probes: Probes, rng: random.Random) -> Value:
     if column.is_text:
-        return rng.choice([p for p in probes if isinstance(p, str)] or ["a", "b"])
+        return rng.choice(probes.categories.get(column.name) or ("a", "b"))
     if column.type == "BOOLEAN":
         return rng.random() < 0.5
-    numbers = [p for p in probes if not isinstance(p, str) and math.isfinite(p)]
-    spread = max(1.0, max(numbers) - min(numbers)) if numbers else 1.0
-    number = rng.choice(numbers or [0.0]) + rng.gauss(0.0, 0.1) * min(spread, 1e300)
-    if column.type in ("BIGINT", "INTEGER"):
-        return max(-(2**31), min(2**31 - 1, round(number)))
-    return _in_type(column, number)
+    known = [found.get(column.name, np.zeros(0)) for found in (probes.thresholds, probes.learned)]
+    numbers = usual(np.concatenate(known))
+    spread = max(1.0, float(numbers.max() - numbers.min())) if len(numbers) else 1.0
+    number = float(rng.choice(numbers if len(numbers) else [0.0])) + rng.gauss(0.0, 0.1) * spread
+    if column.type in ("DOUBLE", "FLOAT"):
+        return _in_type(column, number)
+    low, high = whole_limits(column)
+    return max(low, -(2**31), min(high, 2**31 - 1, round(number)))
 
 
 def _in_type(column: Column, number: float) -> float:
@@ -213,21 +257,27 @@ def _in_type(column: Column, number: float) -> float:
         return math.copysign(math.inf, number)
 
 
-def _pool(column: Column, probes: Sequence[float | str]) -> list[_Hostile]:
-    """Every hostile value of a column, NULL left out."""
+def _pool(column: Column, probes: Probes) -> list[_Hostile]:
+    """Hostile values of a column, NULL left out; of its thresholds and categories some, for rows that mix them."""
     if column.is_text:
-        return _text_pool(column, [p for p in probes if isinstance(p, str)])
+        return _text_pool(column, probes.categories.get(column.name, ()))
     if column.type == "BOOLEAN":
         return [_Hostile("extreme", f"{value} in {column.name}", value) for value in (False, True)]
-    numbers = sorted({float(p) for p in probes if not isinstance(p, str) and math.isfinite(p)})
-    if column.type in ("BIGINT", "INTEGER"):
-        return _integer_pool(column, numbers)
-    found = [
-        _Hostile(_extreme_kind(v), f"{what} in {column.name}", _in_type(column, v)) for what, v in EXTREMES.items()
+    bounds = probes.thresholds.get(column.name, np.zeros(0))
+    near, every = usual(bounds), np.concatenate([bounds, probes.learned.get(column.name, np.zeros(0))])
+    limits = np.setdiff1d(every, usual(every))
+    some = around(column, near[:: max(1, len(near) // MIXED_THRESHOLDS)])
+    found = [_Hostile("threshold", f"{v!r} at a threshold of {column.name}", v) for v in some.tolist()]
+    found += [_Hostile("extreme", f"{v!r} at a limit of {column.name}", v) for v in around(column, limits).tolist()]
+    if column.type in ("DOUBLE", "FLOAT"):
+        extremes: Mapping[str, float] = EXTREMES
+        return found + [
+            _Hostile(_extreme_kind(v), f"{what} in {column.name}", _in_type(column, v)) for what, v in extremes.items()
+        ]
+    low, high = whole_limits(column)
+    return found + [
+        _Hostile("extreme", f"{what} in {column.name}", v) for what, v in INTEGERS.items() if low <= v <= high
     ]
-    for value, what in _named(numbers).items():
-        found.append(_Hostile("threshold", f"{what} of {column.name}", _in_type(column, value)))
-    return found
 
 
 def _extreme_kind(value: float) -> str:
@@ -236,47 +286,12 @@ def _extreme_kind(value: float) -> str:
     return "infinity" if math.isinf(value) else "extreme"
 
 
-def _named(numbers: Sequence[float]) -> dict[float, str]:
-    """Each value with what it is to the thresholds; their neighbours one ulp away are added where they lack.
-
-    A compiler's probes hold both neighbours of each threshold already, and float32 numbers near it.
-    """
-    given = set(numbers)
-    thresholds = [n for n in numbers if {math.nextafter(n, math.inf), math.nextafter(n, -math.inf)} <= given]
-    named: dict[float, str] = {}
-    for threshold in thresholds or numbers:
-        named[threshold] = f"at threshold {threshold!r}"
-        named.setdefault(math.nextafter(threshold, math.inf), f"1 ulp above threshold {threshold!r}")
-        named.setdefault(math.nextafter(threshold, -math.inf), f"1 ulp below threshold {threshold!r}")
-    for number in numbers:
-        named.setdefault(number, f"{number!r}, beside a threshold")
-    return named
-
-
-def _integer_pool(column: Column, thresholds: Sequence[float]) -> list[_Hostile]:
-    bits = 32 if column.type == "INTEGER" else 64
-    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    found = [_Hostile("extreme", f"{what} in {column.name}", v) for what, v in INTEGERS.items() if low <= v <= high]
-    for threshold in thresholds:
-        for value in sorted(
-            {math.floor(threshold) - 1, math.floor(threshold), math.ceil(threshold), math.ceil(threshold) + 1}
-        ):
-            if low <= value <= high:
-                found.append(_Hostile("threshold", f"{value} beside threshold {threshold!r} of {column.name}", value))
-    return found
-
-
 def _text_pool(column: Column, known: Sequence[str]) -> list[_Hostile]:
-    found = [_Hostile("category", f"category {text!r} of {column.name}", text) for text in known]
-    found += [_Hostile("text", f"{what} in {column.name}", text) for what, text in TEXTS.items() if text not in known]
+    found = [_Hostile("text", f"{what} in {column.name}", text) for what, text in TEXTS.items() if text not in known]
+    found += [_Hostile("category", f"category {text!r} of {column.name}", text) for text in known]
     seen = set(known)
     for text in known:
-        variants = {
-            "upper case": text.upper(), "lower case": text.lower(), "swapped case": text.swapcase(),
-            "blank after": text + " ", "blank before": " " + text, "cut": text[:-1], "twice": text * 2,
-            "NUL after": text + "\x00",
-        }  # fmt: skip
-        for what, variant in variants.items():
+        for what, variant in near_misses(text).items():
             if variant not in seen:
                 seen.add(variant)
                 found.append(_Hostile("text", f"{what} of category {text!r} of {column.name}", variant))
@@ -289,10 +304,11 @@ def _with(row: Sequence[Value], changes: Mapping[int, Value]) -> tuple[Value, ..
 
 def _nulls(signature: Signature, base: Sequence[tuple[Value, ...]], rng: random.Random) -> list[_Row]:
     columns = signature.columns
+    positions = range(len(columns)) if len(columns) <= NULL_ROWS else sorted(rng.sample(range(len(columns)), NULL_ROWS))
     made = [
-        _Row("null", f"NULL in {column.name}", _with(rng.choice(base), {i: None}))
-        for i, column in enumerate(columns)
-        for _ in range(2)
+        _Row("null", f"NULL in {columns[i].name}", _with(rng.choice(base), {i: None}))
+        for i in positions
+        for _ in range(2 if len(columns) <= NULL_ROWS // 2 else 1)
     ]
     made.append(_Row("null", "NULL in every column", (None,) * len(columns)))
     for _ in range(min(20, 2 ** len(columns))):
@@ -304,26 +320,37 @@ def _nulls(signature: Signature, base: Sequence[tuple[Value, ...]], rng: random.
 def _one_at_a_time(
     signature: Signature, base: Sequence[tuple[Value, ...]], pools: Mapping[str, Sequence[_Hostile]], rng: random.Random
 ) -> list[_Row]:
-    """Each hostile value in an ordinary row, with thresholds sampled evenly where there are too many."""
-    by_budget: dict[int, list[tuple[int, _Hostile]]] = {THRESHOLD_ROWS: [], CATEGORY_ROWS: [], EXTREME_ROWS: []}
-    budgets = {"threshold": THRESHOLD_ROWS, "category": CATEGORY_ROWS, "text": CATEGORY_ROWS}
+    """Each extreme and each strange text alone in an ordinary row: where a model raises for one, no other is hidden."""
+    extremes: list[tuple[int, _Hostile]] = []
+    texts: list[tuple[int, _Hostile]] = []
     for i, column in enumerate(signature.columns):
         for hostile in pools[column.name]:
-            by_budget[budgets.get(hostile.kind, EXTREME_ROWS)].append((i, hostile))
+            if hostile.kind == "text":
+                texts.append((i, hostile))
+            elif hostile.kind not in ("threshold", "category"):
+                extremes.append((i, hostile))
     return [
         _Row(hostile.kind, hostile.what, _with(rng.choice(base), {i: hostile.value}))
-        for budget, found in by_budget.items()
-        for i, hostile in _evenly(found, budget)
+        for i, hostile in (*_evenly(extremes, EXTREME_ROWS), *_evenly(texts, TEXT_ROWS))
     ]
 
 
-def _evenly(found: Sequence[tuple[int, _Hostile]], budget: int, run: int = 3) -> list[tuple[int, _Hostile]]:
-    """At most `budget` of them, in runs: a threshold and its two neighbours stay together."""
+def _evenly(found: Sequence[tuple[int, _Hostile]], budget: int) -> list[tuple[int, _Hostile]]:
+    """At most `budget` of them."""
     if len(found) <= budget:
         return list(found)
-    count, kept = -(-len(found) // run), budget // run
-    starts = [k * count // kept * run for k in range(kept)]
-    return [one for start in starts for one in found[start : start + run]]
+    return [found[k * len(found) // budget] for k in range(budget)]
+
+
+def _categories(signature: Signature, base: Sequence[tuple[Value, ...]], probes: Probes) -> list[_Row]:
+    """Every category of every text column; columns share rows."""
+    known = {i: probes.categories[c.name] for i, c in enumerate(signature.columns) if c.name in probes.categories}
+    made = []
+    for number in range(max(map(len, known.values()), default=0)):
+        row = {i: texts[number] for i, texts in known.items() if number < len(texts)}
+        about = ", ".join(f"{text!r} in {signature.columns[i].name}" for i, text in list(row.items())[:5])
+        made.append(_Row("category", f"category {about}", _with(base[number % len(base)], row)))
+    return made
 
 
 def _mixed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Mapping
 
 FLOAT32_MAX = 3.4028234663852886e38
@@ -24,10 +25,15 @@ EXTREMES: Mapping[str, float] = {
     "float32 denormal": 1e-40,
     "2^24 + 1": 2.0**24 + 1,
     "-2^24 - 1": -(2.0**24) - 1,
+    "2^24 - 1": 2.0**24 - 1,
     "2^31": 2.0**31,
     "epoch seconds": 1763731200.7,
+    "a moment before 1970": -0.001,
+    "epoch seconds of 1900": -2208988800.5,
+    "2^53 - 1": 2.0**53 - 1,
     "2^53 + 2": 2.0**53 + 2,
     "2^63": 2.0**63,
+    "-2^63": -(2.0**63),
     "1e15 + 0.3": 1e15 + 0.3,
     "-1e16": -1e16,
     "float32 maximum": FLOAT32_MAX,
@@ -42,14 +48,26 @@ INTEGERS: Mapping[str, int] = {
     "one": 1,
     "minus one": -1,
     "2^24 + 1": 2**24 + 1,
+    "2^24 - 1": 2**24 - 1,
+    "epoch seconds of 1900": -2208988800,
+    "the day before 1970": -86400,
     "2^31 - 1": 2**31 - 1,
     "-2^31": -(2**31),
     "2^31": 2**31,
     "epoch milliseconds": 1763731200123,
+    "2^53 - 1": 2**53 - 1,
     "2^53 + 1": 2**53 + 1,
     "-2^53 - 1": -(2**53) - 1,
     "2^63 - 1": 2**63 - 1,
     "-2^63": -(2**63),
+    "2^64 - 1": 2**64 - 1,
+    "2^7 - 1": 2**7 - 1,
+    "-2^7": -(2**7),
+    "2^8 - 1": 2**8 - 1,
+    "2^15 - 1": 2**15 - 1,
+    "-2^15": -(2**15),
+    "2^16 - 1": 2**16 - 1,
+    "2^32 - 1": 2**32 - 1,
 }
 TEXTS: Mapping[str, str] = {
     "empty text": "",
@@ -58,6 +76,7 @@ TEXTS: Mapping[str, str] = {
     "quotes": 'it\'s a "quoted" \\ one; --',
     "unicode": "naïve 日本 😀",
     "decomposed unicode": "nai\u0308ve",
+    "a no-break space": "\u00a0",
     "the word nan": "nan",
     "the word None": "None",
     "the word NULL": "NULL",
@@ -66,3 +85,15 @@ TEXTS: Mapping[str, str] = {
     "several lines": "a\r\nb\tc",
     "long text": "x" * 3000,
 }
+
+
+def near_misses(text: str) -> dict[str, str]:
+    """Texts that somebody might take for this one, and that are not it."""
+    made = {
+        "upper case": text.upper(), "lower case": text.lower(), "swapped case": text.swapcase(),
+        "blank after": text + " ", "blank before": " " + text, "cut": text[:-1], "twice": text * 2,
+        "NUL after": text + "\x00", "line end after": text + "\n", "accents decomposed": unicodedata.normalize("NFD", text),
+        "accents composed": unicodedata.normalize("NFC", text), "compatible letters": unicodedata.normalize("NFKC", text),
+        "case folded": text.casefold(),
+    }  # fmt: skip
+    return {what: variant for what, variant in made.items() if variant != text}

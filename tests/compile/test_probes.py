@@ -37,16 +37,17 @@ def scaled_then_split(threshold=0.3, unknown=False):
 
 def test_thresholds_are_found_in_units_of_the_column_with_their_neighbours():
     found = probes(scaled_then_split())
-    turning = max(x for x in found["x"] if (x - 3.1) / 1.7 <= 0.3)
+    turning = found.thresholds["x"][0]
+    assert (turning - 3.1) / 1.7 <= 0.3
     assert (np.nextafter(turning, np.inf) - 3.1) / 1.7 > 0.3
-    assert {float(np.nextafter(turning, side)) for side in (-np.inf, np.inf)} < set(found["x"])
-    assert float(np.float32(turning)) in found["x"]
-    assert found["kind"] == ("a", "b")
-    assert found.sampled is None
+    assert found.categories == {"kind": ("a", "b")}
+    assert (found.thresholds_taken, found.thresholds_found, found.not_followed) == (1, 1, 0)
 
 
 def test_they_are_found_where_the_graph_cannot_be_compiled():
-    assert set(probes(scaled_then_split(unknown=True))) == {"x", "kind"}
+    found = probes(scaled_then_split(unknown=True))
+    assert set(found.thresholds) == {"x"}
+    assert set(found.categories) == {"kind"}
 
 
 def test_a_column_that_cannot_be_followed_has_none():
@@ -54,7 +55,9 @@ def test_a_column_that_cannot_be_followed_has_none():
         helper.make_node("Sin", ["x"], ["y"]),
         forest([(0, 1.0, (1.0, 0), (2.0, 0))], given="y", output="prediction"),
     ]
-    assert "x" not in probes(graph([X], nodes, {}))
+    found = probes(graph([X], nodes, {}))
+    assert not found.thresholds
+    assert found.not_followed == 1
 
 
 def test_a_large_forest_is_sampled_and_costs_are_known_at_once():
@@ -69,5 +72,5 @@ def test_a_large_forest_is_sampled_and_costs_are_known_at_once():
     found = probes(model, limit=1000)
     assert time.perf_counter() - start < 5
     assert (cost.leaves, cost.leaves_per_tree) == (20 * 1024, 1024)
-    assert 500 < len(found["x"]) <= 1000
-    assert "evenly spaced" in str(found.sampled)
+    assert 900 < len(found.thresholds["x"]) == found.thresholds_taken <= 1000
+    assert found.thresholds_found == 20 * 1023

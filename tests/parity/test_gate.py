@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sqlml import parity
+from sqlml.compile import Probes
 from sqlml.convert import OnnxModel, Reference
 from sqlml.parity.comparison import MEANINGS, Verdict
 from sqlml.signature import Column, Signature
@@ -310,7 +311,7 @@ def test_columns_may_have_any_name(con):
     con.execute(f"CREATE MACRO churn.predict(r) AS {total}")
     con.execute(f"CREATE MACRO churn.predict_values({listed}) AS {total.replace('r.', '')}")
     con.execute("CREATE MACRO churn.error(r) AS NULL::VARCHAR")
-    rows = parity.hostile_rows(signature, {})
+    rows = parity.hostile_rows(signature, Probes())
     values = [
         [sum(1.0 if v is None else v for v in row)]
         for row in zip(*(rows.features.column(n).to_pylist() for n in names), strict=True)
