@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
 SPARE = 4
 """Roundings that an implementation may have on top of one per operation (fused or reordered steps)."""
-PASSES_ON = {"Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Where", "Gather", "Not", "Concat"}
+PASSES_ON = {"Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Where", "Gather", "Not", "Concat", "LabelEncoder"}
 DECIDES = {"ArgMax", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
 
 Rule = Callable[[Mapping[str, Any], Sequence[Any], Sequence[Any], Any, float], Any]
@@ -367,6 +367,8 @@ RULES: Mapping[str, Rule] = {
     "Neg": _lipschitz(1.0),
     "Relu": _lipschitz(1.0),
     "Tanh": _lipschitz(1.0, 2.0),
+    "Sin": _lipschitz(1.0, 2.0),
+    "Cos": _lipschitz(1.0, 2.0),
     "Sigmoid": _lipschitz(0.25, 1.0),
     "Softmax": _softmax,
     "Exp": _exp,

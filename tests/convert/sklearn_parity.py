@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pandas as pd
+import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from bench.sweep.original import answer, answers
 from bench.sweep.rows import Row, as_frame, clean, columns_of, hostile_rows
 from sqlml.convert.isolated.graph import MISSING_TEXT
 from sqlml.convert.isolated.sklearn.convert import Converted, convert_sklearn
-from sqlml.signature import Column
+from sqlml.convert.onnx_model import OnnxModel
+from sqlml.parity.rounding import rounding
+from sqlml.signature import Column, Signature
 
 TOLERANCE = 1e-9
 
@@ -66,6 +69,22 @@ def tied(estimator: Any, frame: pd.DataFrame, proba: Any) -> bool:
         return abs(scores[0]) <= TOLERANCE
     top = np.sort(scores)[-2:]
     return bool(np.isnan(scores).any() or top[1] - top[0] <= TOLERANCE * max(1.0, abs(top[1])))
+
+
+def hangs_on_rounding(converted: Converted, columns: Sequence[Column], row: Row) -> bool:
+    """What the gate finds of a label that is another: does it hang on less than the rounding of its own scores?"""
+    signature = Signature(
+        columns=tuple(columns),
+        kind=converted.kind,
+        prediction="BIGINT",
+        classes=tuple(range(len(converted.classes))),
+        probabilities=converted.probabilities,
+    )
+    model = OnnxModel(converted.onnx, "", signature, converted.reasons, converted.precision, {})
+    given = {
+        c.name: pa.array([row[c.name] if c.is_text or row[c.name] is None else float(row[c.name])]) for c in columns
+    }
+    return bool(rounding(model, pa.table(given)).undecided[0])
 
 
 def compare(
@@ -142,7 +161,8 @@ def one(
         label = converted.classes[int(outputs["prediction"][0])]
         original = predicted[0].item() if hasattr(predicted[0], "item") else predicted[0]
         if label != original or type(label) is not type(original):
-            if tied(estimator, as_frame([row], columns, converted.missing_as), proba):
+            near = tied(estimator, as_frame([row], columns, converted.missing_as), proba)
+            if near or hangs_on_rounding(converted, columns, row):
                 report.ties += 1
                 return
             report.wrong.append(f"label {label!r}, original {original!r}: {row}")

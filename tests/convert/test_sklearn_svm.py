@@ -113,5 +113,5 @@ def test_a_kernel_that_is_not_libsvms_own_is_refused(small: pd.DataFrame, kernel
     x = pd.DataFrame(small.to_numpy() @ small.to_numpy().T, columns=[f"k{i}" for i in range(90)])
     x = x if kernel == "precomputed" else small
     fitted = svm.SVC(kernel=kernel).fit(x, small.a > 0)
-    with pytest.raises(Unsupported, match="SVC.*kernel is not one of libsvm's own"):
+    with pytest.raises(Unsupported, match=r"SVC.*kernel is not one of libsvm's own"):
         convert_sklearn(fitted, columns_of(x))

@@ -13,13 +13,18 @@ from sqlml.convert.isolated.table import Table, table_of
 
 
 def posterior(ctx: Context, est: Estimator, joint: str, step: str) -> Prediction:
-    """The most likely class, and exp(joint - logsumexp(joint)) as utils/_array_api.py computes it.
+    """The most likely class, and how likely each is."""
+    labels = class_labels(est, step)
+    if len(labels) < 2:
+        raise refuse(est, step, "it knows one class only.", "Train on two classes or more.")
+    return Prediction("classifier", best(ctx.graph, joint), labels, shares(ctx.graph, joint))
+
+
+def shares(graph: Graph, joint: str) -> str:
+    """exp(joint - logsumexp(joint)) as utils/_array_api.py computes it.
 
     Not softmax: with scores of 1e10, joint - logsumexp rounds at 1e-6, in the original too.
     """
-    graph, labels = ctx.graph, class_labels(est, step)
-    if len(labels) < 2:
-        raise refuse(est, step, "it knows one class only.", "Train on two classes or more.")
     top = graph.reduce("Max", joint)
     at_top = graph.op("Equal", joint, top)
     count = graph.reduce("Sum", graph.as_double(at_top))
@@ -29,8 +34,7 @@ def posterior(ctx: Context, est: Estimator, joint: str, step: str) -> Prediction
     # s is at most the number of classes, and log(1 + s) near 0 is needed to 1e-16 beside log(count) only.
     share = graph.op("Div", total, count)
     logsum = graph.op("Add", graph.op("Add", log1p(graph, share), graph.op("Log", count)), top)
-    probabilities = graph.op("Exp", graph.op("Sub", joint, logsum))
-    return Prediction("classifier", best(graph, joint), labels, probabilities)
+    return graph.op("Exp", graph.op("Sub", joint, logsum))
 
 
 def log1p(graph: Graph, tensor: str) -> str:

@@ -10,13 +10,16 @@ from typing import TypeVar
 
 from sqlml.convert.isolated.sklearn import (
     bayes,
+    clusters,
     compose,
     encoders,
     ensembles,
     histogram,
     impute,
     linear,
+    mixture,
     neural,
+    outliers,
     preprocessing,
     reshape,
     svm,
@@ -26,13 +29,16 @@ from sqlml.convert.isolated.sklearn.context import Predict, Transform, Unwrap
 
 MODULES: Sequence[ModuleType] = (
     bayes,
+    clusters,
     compose,
     encoders,
     ensembles,
     histogram,
     impute,
     linear,
+    mixture,
     neural,
+    outliers,
     preprocessing,
     reshape,
     svm,

@@ -10,6 +10,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from sqlml.convert.isolated.graph import Array, Graph
+from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, refuse
 from sqlml.convert.isolated.sklearn.kernels import dense, power, products, scaled_products, squared_differences, times
 from sqlml.convert.isolated.sklearn.linear import above, best, class_labels
@@ -190,7 +191,7 @@ def one_round(graph: Graph, q: Sequence[Sequence[str]], p: list[str]) -> tuple[l
             moved = graph.op("Add", gradient[j], graph.op("Mul", step, q[t][j]))
             gradient[j] = graph.op("Div", moved, scale)
             made[j] = graph.op("Div", made[j], scale)
-    return [graph.op("Where", moving, new, old) for new, old in zip(made, p)], moving  # noqa: B905  # both have `width`
+    return [graph.op("Where", moving, new, old) for new, old in zipped(made, p)], moving
 
 
 def looped(graph: Graph, q: Sequence[Sequence[str]], width: int) -> str:
