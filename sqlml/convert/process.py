@@ -313,7 +313,7 @@ def open_worker(
     memory_bytes: int = MEMORY_BYTES,
     allow_pickle: bool = True,
     require_isolation: bool = False,
-    model_env: str = environments.AUTO,
+    model_env: str = environments.CURRENT,
 ) -> Iterator[Worker]:
     """Load a model in a process of its own, confined as far as the machine can.
 
