@@ -7,6 +7,7 @@ branch), `missing_value_tracks_true` 1 where NaN takes the true branch whatever 
 `trueleafs`/`falseleafs` is 1. Leaves (`leaf_*`): `targetids` and `weights`, one target each.
 `tree_roots` are indices of inner nodes; a tree that is one leaf has a root whose both branches are that leaf.
 `aggregate_function` 1 is SUM, `post_transform` 0 is none: what our converters write, and all that is taken here.
+With tensors of float the operator adds in float32, tree after tree, and so does the SQL.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ Ints = npt.NDArray[np.int64]
 
 MODES = {0: "<=", 1: "<", 2: ">=", 3: ">", 4: "==", 5: "!="}
 SUM, NO_TRANSFORM, MEMBER = 1, 0, 6
+IN_ORDER = 800
+"""Terms that SQL adds from left to right; DuckDB refuses expressions deeper than 1000, and other things nest too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,8 @@ class TreeSet:
     target: Ints
     roots: Ints
     targets: int
+    single: bool = False
+    """Features, splits and leaves are float32 numbers (held in doubles), and sums are rounded to float32."""
 
     @property
     def leaves(self) -> int:
@@ -56,13 +61,17 @@ def read(attributes: Mapping[str, Any]) -> TreeSet:
     if attributes.get("post_transform", NO_TRANSFORM) != NO_TRANSFORM:
         raise NotCompilable("TreeEnsemble has a post-transform of its own.", operator="TreeEnsemble")
     split = np.asarray(attributes["nodes_splits"])
-    if split.dtype != np.float64:
+    if split.dtype not in (np.float64, np.float32):
         raise NotCompilable(f"TreeEnsemble computes in {split.dtype}, SQL in double.", operator="TreeEnsemble")
+    single = split.dtype == np.float32
+    if single and len(attributes["tree_roots"]) > IN_ORDER:
+        # Where rounding is to float32, the sum of a balanced tree is another one.
+        raise NotCompilable(f"more than {IN_ORDER} trees that are added in float32", operator="TreeEnsemble")
     mode = np.asarray(attributes["nodes_modes"], dtype=np.int64)
     missing = attributes.get("nodes_missing_value_tracks_true")
     return TreeSet(
         feature=_ints(attributes["nodes_featureids"]),
-        split=split,
+        split=split.astype(np.float64),
         mode=mode,
         missing_true=np.zeros(len(mode), dtype=np.bool_) if not missing else _ints(missing) != 0,
         true=_child(attributes, "true"),
@@ -71,6 +80,7 @@ def read(attributes: Mapping[str, Any]) -> TreeSet:
         target=_ints(attributes["leaf_targetids"]),
         roots=_ints(attributes["tree_roots"]),
         targets=int(attributes["n_targets"]),
+        single=single,
     )
 
 

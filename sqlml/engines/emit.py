@@ -20,8 +20,7 @@ from sqlml.compile.constants import COMPARISONS, MIRRORED, NEGATED
 from sqlml.compile.nodes import Const, Forest, Input, Key, Lookup, Node, Op, Select, Value, is_missing_test, is_op
 from sqlml.engines.functions import ARITHMETIC, COMPARED, FUNCTIONS, negative, wrapped
 
-DEPTH = 800
-"""Terms added from left to right; DuckDB refuses expressions deeper than 1000, and other things nest too."""
+DEPTH = trees.IN_ORDER
 
 
 class Emitter:
@@ -271,7 +270,11 @@ class Emitter:
 
     def _forest(self, node: Forest) -> exp.Expression:
         terms = [self.value(term) for term in _tree_terms(node)]
-        total = sql.sum_in_order(terms) if len(terms) <= DEPTH else sql.sum_balanced(terms)
+        if node.trees.single:
+            # FLOAT + FLOAT is a FLOAT, and DuckDB rounds and overflows it as IEEE has it (2.0.0).
+            total = sql.cast(sql.sum_in_order([sql.cast(term, "FLOAT") for term in terms]), "DOUBLE")
+        else:
+            total = sql.sum_in_order(terms) if len(terms) <= DEPTH else sql.sum_balanced(terms)
         intermediates = set(self._names.values())
         if any(column.name in intermediates for column in total.find_all(exp.Column)):
             return total  # they may still be replaced by what they stand for
@@ -322,7 +325,7 @@ def may_be_nan(node: Node) -> bool:
         return False
     if node.name == "where":
         return any(may_be_nan(a) for a in node.args[1:])
-    if node.name in ("neg", "abs", "floor", "ceil", "float32", "min", "max", "tanh", "sigmoid", "exp"):
+    if node.name in ("neg", "abs", "floor", "ceil", "round", "float32", "min", "max", "tanh", "sigmoid", "exp"):
         return any(may_be_nan(a) for a in node.args)
     if node.name in ("add", "sub", "mul", "div") and isinstance(node.args[1], Const):
         number = float(node.args[1].value)

@@ -18,22 +18,24 @@ from sqlml.convert.isolated.inputs import declared
 from sqlml.convert.isolated.refusal import Refusal, unsupported
 
 # Any in this module: YAML, checked as it is read.
-RELEVANT = ("scikit-learn", "lightgbm", "numpy", "scipy", "pandas", "skops", "cloudpickle", "onnx", "onnxruntime")
+LEARNERS = {"scikit-learn": "sklearn_version", "lightgbm": "lgb_version", "xgboost": "xgb_version"}
+"""Libraries whose models these are -> what MLmodel calls their version."""
+RELEVANT = (*LEARNERS, "numpy", "scipy", "pandas", "skops", "cloudpickle", "onnx", "onnxruntime")
 # The first of these that a model has is the one it is loaded by.
 FLAVORS = {
     "sklearn": "sqlml.convert.isolated.sklearn.library",
     "lightgbm": "sqlml.convert.isolated.lightgbm.library",
+    "xgboost": "sqlml.convert.isolated.xgboost.library",
     "onnx": "sqlml.convert.isolated.foreign_loading",
 }
 
 INSTEAD = {
-    "xgboost": "Convert it to ONNX with onnxmltools and register the .onnx file, or log scikit-learn's HistGradientBoosting.",
     "catboost": 'Save it with save_model(format="onnx") and register the .onnx file.',
     "pytorch": "Export it with torch.onnx.export and register the .onnx file.",
     "tensorflow": "Export it with tf2onnx and register the .onnx file.",
     "keras": "Export it with tf2onnx and register the .onnx file.",
 }
-ELSE = "Log the model with mlflow.sklearn, mlflow.lightgbm or mlflow.onnx, or register an .onnx file."
+ELSE = "Log the model with mlflow.sklearn, mlflow.lightgbm, mlflow.xgboost or mlflow.onnx, or register an .onnx file."
 
 
 def load(path: Path, *, allow_pickle: bool) -> Artifact:
@@ -126,7 +128,7 @@ def _example(root: Path, about: object) -> tuple[Path, Mapping[str, Any]] | None
 def _versions(root: Path, flavors: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
     """The versions the model was trained with, where they differ from those that convert it."""
     trained = _requirements(root / "requirements.txt")
-    for key, package in (("sklearn_version", "scikit-learn"), ("lgb_version", "lightgbm"), ("onnx_version", "onnx")):
+    for package, key in (*LEARNERS.items(), ("onnx", "onnx_version")):
         for flavor in flavors.values():
             if isinstance(flavor, dict) and flavor.get(key):
                 trained[package] = str(flavor[key])
@@ -162,6 +164,7 @@ def installed_versions() -> dict[str, str]:
     found = {
         name: version for name in ("scikit-learn", "onnx", "onnxruntime", "numpy") if (version := _installed(name))
     }
-    if "lightgbm" in sys.modules:
-        found["lightgbm"] = _installed("lightgbm") or "unknown"
+    for name in LEARNERS:
+        if name in sys.modules:
+            found[name] = _installed(name) or "unknown"
     return {"python": platform.python_version(), **found}
