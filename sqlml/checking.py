@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlml import convert, registry
+from sqlml import convert, environments, registry
 from sqlml.engines.choose import choose_engine
 from sqlml.errors import SqlmlError
 from sqlml.registry import ModelVersion
@@ -29,6 +29,8 @@ class Checked:
     inputs: tuple[str, ...]
     outputs: str | None
     exit_code: int
+    environment: str | None = None
+    """Where the model was loaded: versions, and where the environment comes from."""
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         return {name: value for name, value in asdict(self).items() if name != "exit_code"}
@@ -94,7 +96,27 @@ def _checked(model: ModelVersion, engine: str, policy: Mapping[str, Any], log: C
         inputs=tuple(f"{column.name} {column.type}" for column in onnx.signature.columns),
         outputs=_outputs(onnx.signature),
         exit_code=0,
+        environment=worker.environment.sentence.partition(": ")[2],
     )
+
+
+def environment_of(
+    reference: str,
+    *,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    log: Callable[[str], None] = lambda _: None,
+) -> environments.Choice:
+    """The environment that a deployment of this model would load it in; built if it is not there yet.
+
+    Raises:
+        RegistryError: the model could not be found or brought here.
+        ModelEnvironmentRefused: it cannot be built.
+    """
+    model = registry.resolve(reference, tracking_uri=tracking_uri, registry_uri=registry_uri)
+    with tempfile.TemporaryDirectory(prefix="sqlml-") as folder:
+        artifact = registry.download(model, Path(folder) / "artifact")
+        return environments.choose(artifact.entry, log=log)
 
 
 def _refused(model: ModelVersion, error: SqlmlError) -> Checked:

@@ -25,6 +25,7 @@ COMMANDS = {
     "logs": ("logs", "List jobs, or show the lines of one."),
     "sql": ("readers", "Run SQL, or a shell, with every deployed function ready."),
     "hbase": ("hbase", "Look after the HBase tables that hold models."),
+    "env": ("env", "See, build and delete the environments that models are loaded in."),
     "demo": ("setup", "Run the main job on real data: train, register, deploy, query, roll back."),
 }
 

@@ -47,7 +47,7 @@ def check(
     results = (
         list(checking.check_all(**options.conversion(found)))
         if reference is None
-        else [checking.check(reference, **options.conversion(found))]
+        else [checking.check(reference, log=output.building, **options.conversion(found))]
     )
     if as_json:
         output.as_json([result.to_dict() for result in results] if everything else results[0].to_dict())

@@ -28,6 +28,12 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def building(line: str) -> None:
+    """Of a conversion's lines those that say why it takes so long: an environment is being built."""
+    if line.startswith("model environment: ") and ("building" in line or "waiting" in line):
+        say(line)
+
+
 def as_json(value: Any) -> None:  # Any: whatever a result's to_dict gives
     """One JSON document; NaN and infinities, which JSON lacks, become strings."""
     click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, default=_text))

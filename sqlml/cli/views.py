@@ -56,6 +56,7 @@ def checked(found: Checked) -> None:
             ("estimator", found.estimator),
             ("inputs", ", ".join(found.inputs)),
             ("outputs", found.outputs),
+            ("environment", found.environment),
         ]
     )
 

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlml.environments.environment import Environment, packages_in
+from sqlml.environments.environment import Environment, packages_in, titled
 from sqlml.errors import ModelEnvironmentRefused
 
 MARKER = "sqlml-environment.json"
@@ -61,6 +61,13 @@ class Cached:
     built_at: str
     used_at: float
     """When it was last opened, in seconds since 1970."""
+
+    @property
+    def title(self) -> str:
+        return titled(self.python, self.packages)
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        return {**asdict(self), "path": str(self.path)}
 
 
 def directory(environ: Mapping[str, str] | None = None) -> Path:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sqlml.environments import build, cache, environment, interpreters, pins, requirements
 from sqlml.environments.differ import Difference, differences
@@ -32,6 +33,19 @@ class Choice:
         if self.mismatch:
             text += f"; NOT the model's own: {_listed(self.mismatch)}"
         return text
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        own = self.environment
+        return {
+            "origin": own.origin,
+            "key": own.key,
+            "python": own.python,
+            "executable": str(own.executable),
+            "packages": dict(own.packages),
+            "seconds": round(own.seconds, 1),
+            "mismatch": list(map(str, self.mismatch)),
+            "notes": list(self.notes),
+        }
 
     @property
     def lines(self) -> tuple[str, ...]:

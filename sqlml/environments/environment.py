@@ -45,8 +45,7 @@ class Environment:
     @property
     def title(self) -> str:
         """Its versions, for people."""
-        named = [f"{name} {self.packages[name]}" for name in SHOWN if name in self.packages]
-        return ", ".join([f"Python {self.python}", *named])
+        return titled(self.python, self.packages)
 
     @property
     def how(self) -> str:
@@ -69,6 +68,12 @@ class Interpreter:
     @property
     def minor(self) -> str:
         return ".".join(self.version.split(".")[:2])
+
+
+def titled(python: str, packages: Mapping[str, str]) -> str:
+    """Versions for people."""
+    named = [f"{name} {packages[name]}" for name in SHOWN if name in packages]
+    return ", ".join([f"Python {python}", *named])
 
 
 def probe(executable: Path, *, with_site: bool) -> Interpreter:
