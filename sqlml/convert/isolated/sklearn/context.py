@@ -93,7 +93,10 @@ def fitted(estimator: Estimator, step: str) -> Iterator[None]:
     except AttributeError as error:
         why = f"its fitted state is not what scikit-learn {sklearn.__version__} leaves ({error})."
         raise Unsupported(
-            step, type(estimator).__name__, why, "Use --model-env auto, which loads it with the one it was saved with, or train it again."
+            step,
+            type(estimator).__name__,
+            why,
+            "Use --model-env auto, which loads it with the one it was saved with, or train it again.",
         ) from error
 
 
