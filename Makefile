@@ -6,9 +6,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
+SWEEP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-hbase test check format lint types imports bench build clean
+.PHONY: help setup demo demo-hbase test check format lint types imports bench sweep build clean
 
 help: ## Print this help
 	@echo "make <target>, one of:"
@@ -57,10 +58,21 @@ imports: $(STAMP) ## Check that imports go one way
 bench: $(STAMP) ## Measure each engine beside pandas, onnxruntime and an Arrow UDF
 	@$(BIN)/python -m bench
 
+# orbital 0.6 pins an older onnx than sqlml is tested with, so the peers have an environment of their own.
+$(VENV)-sweep/.installed: pyproject.toml constraints.txt
+	@test -x $(VENV)-sweep/bin/python || $(PYTHON) -m venv $(VENV)-sweep
+	@grep -v '^onnx==' constraints.txt > $(VENV)-sweep/constraints.txt
+	@$(VENV)-sweep/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint $(VENV)-sweep/constraints.txt --editable '.[sweep]'
+	@touch $@
+
+sweep: $(VENV)-sweep/.installed ## Every estimator of scikit-learn through sqlml, skl2onnx and orbital (SWEEP_ARGS="SVC KMeans")
+	@$(VENV)-sweep/bin/python -m bench.sweep $(SWEEP_ARGS)
+
 build: $(STAMP) ## Make the wheel in dist/
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 clean: ## Remove everything that the other targets made
-	rm -rf $(VENV) .demo .demo-hbase build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(VENV)-sweep .demo .demo-hbase build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
