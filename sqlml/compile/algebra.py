@@ -29,7 +29,7 @@ from sqlml.compile.thresholds import Chain, chain_of, pull_back
 if TYPE_CHECKING:
     from sqlml.compile.trees import TreeSet
 
-KEEPS_NAN = frozenset({"neg", "abs", "float32", "floor", "ceil", "trunc", "sign", "tanh", "sigmoid", "exp"})
+KEEPS_NAN = frozenset({"neg", "abs", "float32", "floor", "ceil", "trunc", "round", "sign", "tanh", "sigmoid", "exp"})
 """Operations whose result is NaN exactly where their argument is."""
 LARGEST = float(np.finfo(np.float64).max)
 

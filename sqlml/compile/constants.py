@@ -25,6 +25,9 @@ UNARY: dict[str, Callable[[Any], Any]] = {  # Any: a float64 or an array of them
     "floor": np.floor,
     "ceil": np.ceil,
     "trunc": np.trunc,
+    "round": np.rint,
+    "cos": np.cos,
+    "sin": np.sin,
     "float32": lambda x: np.asarray(x).astype(np.float32).astype(np.float64),
 }
 BINARY: dict[str, Callable[[Any, Any], Any]] = {

@@ -16,7 +16,7 @@ import numpy as np
 from sqlml.compile.constants import BINARY, UNARY, Doubles
 from sqlml.compile.nodes import Const, Input, Node, Op
 
-RISING = frozenset({"float32", "floor", "ceil", "trunc", "sign"})
+RISING = frozenset({"float32", "floor", "ceil", "trunc", "round", "sign"})
 """Exactly rounded, so rising for every pair of neighbours. exp, log and tanh need not be, and are left alone."""
 
 

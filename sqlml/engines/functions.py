@@ -52,6 +52,17 @@ def _sqrt(x: exp.Expression) -> exp.Expression:
     return sql.case(cases)
 
 
+def _wave(name: str) -> Callable[[exp.Expression], exp.Expression]:
+    """Sine and cosine, for which DuckDB before 2.0 raises where the argument is infinite."""
+
+    def of(x: exp.Expression) -> exp.Expression:
+        finite = exp.LT(this=sql.call("abs", x.copy()), expression=sql.double(math.inf))
+        never = exp.EQ(this=sql.call("abs", x.copy()), expression=sql.double(math.inf))
+        return sql.case([(finite, sql.call(name, x.copy())), (never, sql.double(math.nan))], x.copy())
+
+    return of
+
+
 FUNCTIONS: dict[str, Callable[..., exp.Expression]] = {
     "neg": lambda x: negative(x),
     "abs": lambda x: sql.call("abs", x),
@@ -64,6 +75,9 @@ FUNCTIONS: dict[str, Callable[..., exp.Expression]] = {
     "floor": lambda x: sql.call("floor", x),
     "ceil": lambda x: sql.call("ceil", x),
     "trunc": lambda x: sql.call("trunc", x),
+    "round": lambda x: sql.call("round_even", x, sql.integer(0)),
+    "cos": _wave("cos"),
+    "sin": _wave("sin"),
     "float32": _float32,
     "pow": lambda x, y: sql.call("pow", x, y),
 }

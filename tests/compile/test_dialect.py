@@ -30,7 +30,24 @@ def chosen(condition):
 
 
 @pytest.mark.parametrize(
-    "op", ["Identity", "Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Sigmoid", "Relu", "Sign", "Floor", "Ceil"]
+    "op",
+    [
+        "Identity",
+        "Neg",
+        "Abs",
+        "Exp",
+        "Log",
+        "Sqrt",
+        "Tanh",
+        "Sigmoid",
+        "Relu",
+        "Sign",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Cos",
+        "Sin",
+    ],
 )
 def test_functions_of_one_number(op):
     assert_agree(graph([X], [node(op, ["x"], "prediction")], {}), rows_of([X]))

@@ -49,6 +49,7 @@ class Graph:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._joined: dict[tuple[Segment, ...], str] = {}
         self._checked: set[tuple[str, str, int]] = set()
+        self._missing_in: dict[str, str] = {}
         self._computed: dict[bytes, str] = {}
         self._producers: dict[str, onnx.NodeProto] = {}
         self._taken: set[str] = set()
@@ -214,8 +215,15 @@ class Graph:
         self._checked.update((kind, *table.places[i]) for i in at_risk)
         return new
 
+    def same_missing(self, made: str, source: str) -> None:
+        """Column by column, `made` is NaN exactly where `source` is: whoever asks for NaN need not look through it."""
+        self._missing_in[made] = self._missing_in.get(source, source)
+
     def refuse_missing(self, table: Table, who: str) -> Table:
         """NaN raises here. Returns the table with that known."""
+        given = table
+        segments = [replace(s, tensor=self._missing_in.get(s.tensor, s.tensor)) for s in table.segments]
+        table = replace(table, segments=tuple(segments))
         at_risk = self.unchecked("missing", table, [i for i, f in enumerate(table.features) if f.nan])
         if at_risk:
             picked = table.select(at_risk)
@@ -225,7 +233,7 @@ class Graph:
                 for f in picked.features
             ]
             self.error(self.op("IsNaN", self.tensor(picked)), reasons)
-        return table.with_features([replace(f, nan=False, missing=frozenset()) for f in table.features])
+        return given.with_features([replace(f, nan=False, missing=frozenset()) for f in given.features])
 
     def refuse_infinite(self, table: Table, who: str) -> Table:
         """Infinities raise here. Returns the table with that known."""

@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 from onnx import numpy_helper
 
-from sqlml.convert.isolated.graph import MISSING_TEXT, Array
+from sqlml.convert.isolated.graph import MISSING_TEXT, Array, Graph
 from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms, refuse
 from sqlml.convert.isolated.sklearn.impute import is_nan, missing_as, wish_missing
+from sqlml.convert.isolated.sklearn.release import since
 from sqlml.convert.isolated.sklearn.validate import check_names
 from sqlml.convert.isolated.table import OBJECT, Feature, Table, beside, table_of
 
 UNKNOWN_TEXT = "\U0010ffffunknown\U0010ffff"
+FEW = 64
+"""So many numbers are compared one by one; more are looked up in a table."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ def encodings(ctx: Context, est: Estimator, table: Table, step: str, widths: lis
         rows = outputs_of(est, i, categories, place)
         none_at = [k for k, c in enumerate(categories) if c is None]
         nan_at = [k for k, c in enumerate(categories) if is_nan(c)]
-        unknown = None if est.handle_unknown == "error" else outputs_of(est, i, unknown_value(categories), place)[0]
+        raises = getattr(est, "handle_unknown", "ignore") == "error"  # TargetEncoder has no such parameter
+        unknown = None if raises else outputs_of(est, i, unknown_value(categories), place)[0]
         if feature.text and (none_at or nan_at):
             wish_missing(ctx, feature, "nan" if nan_at else "none")
         at = none_at if feature.text and missing_as(ctx, feature) == "none" else nan_at
@@ -164,7 +168,7 @@ def one_hot_encoder(ctx: Context, est: Estimator, table: Table, step: str) -> Ta
         if widths[i]:
             out = Feature(np.dtype(est.dtype), low=0.0, high=1.0, nan=False, sources=feature.sources)
             parts.append(table_of(one_hot(ctx, feature, tensor, encoding), [out] * widths[i]))
-    return beside(parts, sparse=bool(est.sparse_output))
+    return beside(parts, sparse=bool(est.sparse_output if since(1, 2) else est.sparse))
 
 
 def one_hot(ctx: Context, feature: Feature, tensor: str, encoding: Encoding) -> str:
@@ -214,34 +218,10 @@ def ordinal_encoder(ctx: Context, est: Estimator, table: Table, step: str) -> Ta
 
 
 def ordinal(ctx: Context, feature: Feature, tensor: str, encoding: Encoding, dtype: Any) -> Table:
-    graph = ctx.graph
     unknown = 0.0 if encoding.unknown is None else float(encoding.unknown[0])
     missing = unknown if encoding.missing is None else float(encoding.missing[0])
-    keys = list(encoding.keys)
     codes = [float(row[0]) for row in encoding.rows]
-    if feature.text:
-        if feature.nan:
-            keys, codes = [*keys, MISSING_TEXT], [*codes, missing]
-        code = graph.op(
-            "LabelEncoder",
-            tensor,
-            domain="ai.onnx.ml",
-            keys_tensor=numpy_helper.from_array(np.array(keys, dtype=object)),
-            values_tensor=numpy_helper.from_array(np.array(codes, dtype=np.float64)),
-            default_tensor=numpy_helper.from_array(np.array([unknown], dtype=np.float64)),
-        )
-    else:
-        hits = matches(ctx, feature, tensor, tuple(keys))
-        known = graph.op("Greater", graph.reduce("Max", hits), graph.double([0.5]))
-        # An encoded value of NaN (encoded_missing_value) cannot pass a product: such keys do not occur among numbers.
-        code = graph.op(
-            "Where",
-            known,
-            graph.matmul(hits, np.array(codes).reshape(-1, 1)),
-            graph.double([unknown]),
-        )
-        if feature.nan:
-            code = graph.op("Where", graph.op("IsNaN", tensor), graph.double([missing]), code)
+    code = coded(ctx, feature, tensor, list(encoding.keys), codes, unknown, missing)
     reachable = [*codes, *([unknown] if encoding.unknown is not None else []), *([missing] if feature.nan else [])]
     finite = [v for v in reachable if not math.isnan(v)]
     to_nan = feature.nan and encoding.missing is not None and math.isnan(missing)
@@ -254,6 +234,51 @@ def ordinal(ctx: Context, feature: Feature, tensor: str, encoding: Encoding, dty
         sources=feature.sources,
     )
     return table_of(code, [done])
+
+
+def coded(
+    ctx: Context,
+    feature: Feature,
+    tensor: str,
+    keys: list[str | float],
+    codes: list[float],
+    unknown: float,
+    missing: float,
+) -> str:
+    """The number of each key: [N, 1]."""
+    graph = ctx.graph
+    if feature.text:
+        if feature.nan:
+            keys, codes = [*keys, MISSING_TEXT], [*codes, missing]
+        return label_encoder(graph, tensor, np.array(keys, dtype=object), codes, unknown)
+    if not keys:
+        code = graph.rows([unknown])
+    elif len(keys) > FEW:
+        code = label_encoder(graph, tensor, np.array(keys, dtype=np.float64), codes, unknown)
+    else:
+        hits = matches(ctx, feature, tensor, tuple(keys))
+        known = graph.op("Greater", graph.reduce("Max", hits), graph.double([0.5]))
+        # An encoded value of NaN (encoded_missing_value) cannot pass a product: such keys do not occur among numbers.
+        code = graph.op(
+            "Where",
+            known,
+            graph.matmul(hits, np.array(codes).reshape(-1, 1)),
+            graph.double([unknown]),
+        )
+    if feature.nan:
+        code = graph.op("Where", graph.op("IsNaN", tensor), graph.double([missing]), code)
+    return code
+
+
+def label_encoder(graph: Graph, tensor: str, keys: Array, codes: list[float], unknown: float) -> str:
+    return graph.op(
+        "LabelEncoder",
+        tensor,
+        domain="ai.onnx.ml",
+        keys_tensor=numpy_helper.from_array(keys),
+        values_tensor=numpy_helper.from_array(np.array(codes, dtype=np.float64)),
+        default_tensor=numpy_helper.from_array(np.array([unknown], dtype=np.float64)),
+    )
 
 
 TRANSFORMERS: Transforms = {

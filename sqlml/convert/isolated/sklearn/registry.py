@@ -20,9 +20,12 @@ from sqlml.convert.isolated.sklearn import (
     mixture,
     neural,
     outliers,
+    power,
     preprocessing,
+    quantile,
     reshape,
     svm,
+    targets,
     trees,
 )
 from sqlml.convert.isolated.sklearn.context import Predict, Transform, Unwrap
@@ -39,9 +42,12 @@ MODULES: Sequence[ModuleType] = (
     mixture,
     neural,
     outliers,
+    power,
     preprocessing,
+    quantile,
     reshape,
     svm,
+    targets,
     trees,
 )
 
