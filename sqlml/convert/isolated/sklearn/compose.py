@@ -221,6 +221,9 @@ def unwrap_frozen(est: Estimator) -> Any:
 WRAPPERS: Unwraps = {
     "model_selection.GridSearchCV": unwrap_search,
     "model_selection.RandomizedSearchCV": unwrap_search,
+    # Their public names are there only after an import from sklearn.experimental.
+    "model_selection._search_successive_halving.HalvingGridSearchCV": unwrap_search,
+    "model_selection._search_successive_halving.HalvingRandomSearchCV": unwrap_search,
     "frozen.FrozenEstimator": unwrap_frozen,
 }
 
