@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 SWEEP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-hbase test check format lint types imports bench sweep build clean
+.PHONY: help setup demo demo-hbase test check format lint types imports bench sweep models build clean
 
 help: ## Print this help
 	@echo "make <target>, one of:"
@@ -68,6 +68,9 @@ $(VENV)-sweep/.installed: pyproject.toml constraints.txt
 
 sweep: $(VENV)-sweep/.installed ## Every estimator of scikit-learn through sqlml, skl2onnx and orbital (SWEEP_ARGS="SVC KMeans")
 	@$(VENV)-sweep/bin/python -m bench.sweep $(SWEEP_ARGS)
+
+models: $(STAMP) ## Write docs/models.md from a test run: every estimator, exact or refused and why
+	@WRITE_MODELS_PAGE=1 $(BIN)/python -m pytest -q tests/convert/test_every_estimator.py
 
 build: $(STAMP) ## Make the wheel in dist/
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null

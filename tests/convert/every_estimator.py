@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bench.sweep.cases import Case
 from sqlml.convert.isolated.unsupported import Unsupported
@@ -106,13 +107,21 @@ def reason(case: Case) -> str | None:
     return REFUSED.get(str(case), REFUSED.get(case.name))
 
 
-def outcome(case: Case) -> str | None:
-    """None where the conversion gives the original's answers, else the refusal; anything else raises."""
+@dataclass(frozen=True)
+class Outcome:
+    """`refusal` is None where the conversion gives the original's answers; `largest` is the largest difference then."""
+
+    refusal: str | None
+    largest: float = 0.0
+
+
+def outcome(case: Case) -> Outcome:
+    """Convert and compare; anything but exact answers or a refusal raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model, frame = case.fit()
         try:
-            check(model, frame, count=12, sums=case.sums)
+            report, _ = check(model, frame, count=12, sums=case.sums)
         except Unsupported as refusal:
-            return str(refusal)
-    return None
+            return Outcome(str(refusal))
+    return Outcome(None, report.largest)

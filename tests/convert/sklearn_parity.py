@@ -32,6 +32,8 @@ class Report:
     rows: int = 0
     raised: int = 0
     ties: int = 0
+    largest: float = 0.0
+    """The largest difference of a number or probability, relative where it is above 1, huge inputs aside."""
     wrong: list[str] = field(default_factory=list)
 
 
@@ -51,6 +53,12 @@ def session_of(onnx: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+
+
+def apart(a: float, b: float) -> float:
+    if a == b or not (math.isfinite(a) and math.isfinite(b)):
+        return 0.0
+    return abs(a - b) / max(1.0, abs(a), abs(b))
 
 
 def agree(a: float, b: float, scale: float = 1.0) -> bool:
@@ -140,9 +148,7 @@ def alone(
         if not np.allclose(value[0], batch[name], rtol=1e-12, atol=1e-12, equal_nan=True):
             report.wrong.append(f"{name} alone {value[0]} in a batch {batch[name]}: {row}")
     original = answer(estimator, as_frame([row], columns, converted.missing_as))
-    if (original is None) != (said is None) or (
-        original is not None and not sums and not same(original[0], said[0])
-    ):
+    if (original is None) != (said is None) or (original is not None and not sums and not same(original[0], said[0])):
         report.wrong.append(f"the original alone says {original}, in a batch {said}: {row}")
 
 
@@ -174,12 +180,16 @@ def one(
         if (proba is not None) != converted.probabilities:
             report.wrong.append(f"probabilities: {converted.probabilities}, original {proba is not None}")
         elif proba is not None and scale == 1.0:
-            pairs = zip(outputs["probabilities"], proba[0], strict=True)
-            if not all(agree(float(a), float(b)) for a, b in pairs):
+            pairs = [(float(a), float(b)) for a, b in zip(outputs["probabilities"], proba[0], strict=True)]
+            report.largest = max(report.largest, *(apart(a, b) for a, b in pairs))
+            if not all(agree(a, b) for a, b in pairs):
                 report.wrong.append(f"probabilities {outputs['probabilities']}, original {proba[0]}: {row}")
     else:
         values = np.asarray(predicted, dtype=float).reshape(-1)
-        if not all(agree(float(a), float(b), scale) for a, b in zip(outputs["prediction"], values, strict=True)):
+        pairs = [(float(a), float(b)) for a, b in zip(outputs["prediction"], values, strict=True)]
+        if scale == 1.0:
+            report.largest = max(report.largest, *(apart(a, b) for a, b in pairs))
+        if not all(agree(a, b, scale) for a, b in pairs):
             report.wrong.append(f"value {outputs['prediction']}, original {values}: {row}")
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from bench.sweep.cases import Case, cases
-from tests.convert.every_estimator import REFUSED, outcome, reason
+from tests.convert.every_estimator import REFUSED, Outcome, outcome, reason
+from tests.convert.models_page import PAGE, page, without_differences
 
 CASES = list(cases())
 EXACT = 0.5
+SEEN: dict[Case, Outcome] = {}
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_case_is_exact_or_refused_for_a_known_reason(case: Case) -> None:
-    refusal, expected = outcome(case), reason(case)
+    SEEN[case] = outcome(case)
+    refusal, expected = SEEN[case].refusal, reason(case)
     if refusal is not None:
         assert expected is not None, refusal
         assert expected in refusal
@@ -27,3 +32,17 @@ def test_most_cases_are_exact() -> None:
 
 def test_the_table_names_no_case_that_does_not_exist() -> None:
     assert set(REFUSED) <= {name for case in CASES for name in (case.name, str(case))}
+
+
+def test_the_page_says_what_was_seen() -> None:
+    """`make models` writes it anew."""
+    if len(SEEN) < len(CASES):
+        pytest.skip(f"only {len(SEEN)} of {len(CASES)} cases were run")
+    text = page(SEEN)
+    if os.environ.get("WRITE_MODELS_PAGE"):
+        PAGE.write_text(text, encoding="utf-8")
+
+    assert PAGE.is_file(), "docs/models.md is missing: make models"
+    assert without_differences(PAGE.read_text(encoding="utf-8")) == without_differences(text), (
+        "make models writes it anew"
+    )
