@@ -74,10 +74,16 @@ class Graph:
         self._taken.update(names)
 
     def inner(self) -> Graph:
-        """An empty graph for the body of a loop: no name of it is also one of ours."""
+        """An empty graph for the body of a loop or a branch: no name of it is also one of ours."""
         made = Graph()
-        made._taken, made._count = self._taken, self._count
+        made.inputs, made._taken, made._count = self.inputs, self._taken, self._count
         return made
+
+    def several(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:  # Any: ONNX attributes
+        """The outputs of an operator that has several."""
+        outputs = [self.fresh(kind.lower()) for _ in range(count)]
+        self.nodes.append(helper.make_node(kind, list(inputs), outputs, **attributes))
+        return outputs
 
     def constant(self, values: Array) -> str:
         if values.dtype == object:
