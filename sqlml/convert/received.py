@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Any in this module: JSON whose shape is what is checked.
 LARGEST_ONNX = 2 << 30
 LARGEST_ARROW = 2 << 30
+LARGEST_EXAMPLES = 5
 TYPES = ("DOUBLE", "FLOAT", "BIGINT", "INTEGER", "BOOLEAN", "VARCHAR")
 
 
@@ -43,6 +44,22 @@ class Reference:
     alone_checked: int = 0
     """How many rows were also asked one by one."""
     seconds: float = 0.0
+    again: Sequence[int] = field(default=(), repr=False)
+    """Rows that were asked a second time, alone or among others, and got an answer both times or the first time."""
+    differs: Sequence[int] = field(default=(), repr=False)
+    """Of those, the rows with another answer then."""
+    contradictions: tuple[Contradiction, ...] = ()
+    """Some of these."""
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A row to which the original said one thing and then another: `how` it was asked the second time."""
+
+    row: int
+    how: str
+    first: str
+    second: str
 
 
 def onnx_model(reply: Mapping[str, Any], content: bytes, origin: Mapping[str, str]) -> OnnxModel:
@@ -167,7 +184,8 @@ def reference(
         )
     try:
         labels = [_label(label) for label in _list(reply["labels"])]
-        checked = int(reply["alone_checked"])
+        alone, again, differs = (_rows(reply[name], rows) for name in ("alone", "again", "differs"))
+        contradictions = tuple(_contradiction(one, rows) for one in _list(reply["contradictions"])[:LARGEST_EXAMPLES])
     except (KeyError, TypeError, ValueError) as error:
         raise WorkerError(f"The conversion process gave a reply that cannot be: {error}.") from error
 
@@ -188,9 +206,25 @@ def reference(
         scores=matrix(scores) if signature.probabilities else None,
         error=[None if text is None else _text(text) for text in answers.column("error").to_pylist()],
         unstable=answers.column("unstable").to_numpy(),
-        alone_checked=checked,
+        alone_checked=len(alone),
         seconds=seconds,
+        again=sorted({*again, *alone}),
+        differs=differs,
+        contradictions=contradictions,
     )
+
+
+def _rows(value: Any, size: int) -> list[int]:
+    found = _list(value)
+    if any(type(row) is not int or not 0 <= row < size for row in found):
+        raise ValueError("a row that nobody asked about")
+    return found
+
+
+def _contradiction(value: Any, size: int) -> Contradiction:
+    [row] = _rows([value["row"]], size)
+    how, first, second = (printable(_text(value[name]), 200) for name in ("how", "first", "second"))
+    return Contradiction(row, how, first, second)
 
 
 def printable(text: object, longest: int = 4000) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlml.convert import OnnxModel, Reference
 from sqlml.parity.asking import Batch, Functions, ask_functions, batches, forget
 from sqlml.parity.comparison import MEANINGS, Answers, Expected, Slack, Verdict, expected_answers, judge, plain
+from sqlml.parity.contradictions import refuse_contradictions
 from sqlml.parity.evidence import Evidence, Json
 from sqlml.parity.rounding import rounding
 from sqlml.parity.rows import HostileRows, hostile_rows
@@ -54,6 +55,7 @@ def ask(original: Original, model: OnnxModel, sample: pa.Table | None = None, *,
     started = time.perf_counter()
     rows = hostile_rows(model.signature, probes(model), sample, original.input_example(), seed=seed)
     reference = original.reference(rows.features)
+    refuse_contradictions(model, rows, reference)
     return Questions(model, rows, reference, time.perf_counter() - started)
 
 

@@ -74,6 +74,8 @@ def hostile_rows(
     base = _base(signature, probes, [row for _, row in found], rng)
     pools = {column.name: _pool(column, probes) for column in signature.columns}
     made = [_Row(kind, kind, row) for kind, row in found]
+    if not found:
+        made += [_Row("ordinary", "between thresholds", row) for row in base]
     made += _nulls(signature, base, rng)
     made += _one_at_a_time(signature, base, pools, rng)
     made += _categories(signature, base, probes)

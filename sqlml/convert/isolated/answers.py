@@ -14,6 +14,8 @@ from sqlml.convert.isolated.artifact import Artifact
 from sqlml.convert.isolated.foreign_onnx import Foreign
 from sqlml.convert.isolated.inputs import Inputs
 
+HUGE = 1e9
+
 # Any in this module: conversions of two kinds with the same fields, numpy arrays of several dtypes.
 
 
@@ -27,7 +29,7 @@ def compute(
     to: Path,
     alone_seconds: float,
 ) -> dict[str, Any]:
-    """Write the answers to `to`; returns the labels that its indices mean, and how many rows were asked alone."""
+    """Write the answers to `to`; returns the labels that its indices mean, and where the original contradicts itself."""
     with pa.OSFile(str(rows)) as file:
         table = pa.ipc.open_file(file).read_all()
     columns = frames.columns_of(table, inputs)
@@ -36,7 +38,12 @@ def compute(
         warnings.simplefilter("ignore")
         groups = _groups(artifact, inputs, converted, foreign, table, columns, refused)
         found = reference.answer_all(
-            table.num_rows, groups, suspect, precision=converted.precision, alone_seconds=alone_seconds
+            table.num_rows,
+            groups,
+            suspect,
+            precision=converted.precision,
+            alone_seconds=alone_seconds,
+            tame=_tame(columns, table.num_rows),
         )
     for row, reason in enumerate(refused):
         if reason is not None:
@@ -45,7 +52,22 @@ def compute(
     written = _table(found, converted, labels)
     with pa.OSFile(str(to), "wb") as sink, pa.ipc.new_file(sink, written.schema) as writer:
         writer.write_table(written)
-    return {"labels": labels, "alone_checked": found.alone_checked}
+    return {
+        "labels": labels,
+        "alone": found.alone,
+        "again": found.again,
+        "differs": sorted(found.differs),
+        "contradictions": found.examples,
+    }
+
+
+def _tame(columns: list[Any], size: int) -> Any:
+    """Rows without anything infinite, missing or huge."""
+    found = np.ones(size, dtype=bool)
+    for values in columns:
+        if values.dtype.kind == "f":
+            found &= np.abs(values) < HUGE  # false for NaN
+    return found
 
 
 def _suspects(

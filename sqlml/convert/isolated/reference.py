@@ -14,6 +14,10 @@ TOLERANCE = {"double": 1e-9, "float": 1e-6}
 LONGEST_REASON = 500
 # Finding the rows that raise takes one call each; more time than this is not spent on it.
 SEARCH_SECONDS = 20.0
+PARTS = 3
+"""Into so many parts the rows are cut when they are asked once more in another order: what is normalised over a batch
+is not the same over a part of it."""
+EXAMPLES = 5
 
 Answer = tuple[Any, Any]
 """Predictions [n] or [n, T], and scores [n, K] or None."""
@@ -36,11 +40,21 @@ class Answers:
     scores: list[Any]
     errors: list[str | None]
     unstable: Any
-    alone_checked: int = 0
+    again: list[int]
+    """Rows that were asked once more, in another order and among others."""
+    alone: list[int]
+    """Rows that were asked one by one."""
+    differs: set[int]
+    """Rows with another answer then."""
+    examples: list[dict[str, Any]]
 
     @classmethod
     def of(cls, size: int) -> Answers:
-        return cls([None] * size, [None] * size, [None] * size, np.zeros(size, dtype=bool))
+        return cls([None] * size, [None] * size, [None] * size, np.zeros(size, dtype=bool), [], [], set(), [])
+
+    @property
+    def alone_checked(self) -> int:
+        return len(self.alone)
 
 
 def sklearn_group(estimator: Any, frame: Any, rows: Any, *, probabilities: bool) -> Group:
@@ -65,8 +79,14 @@ def transformer_group(estimator: Any, frame: Any, rows: Any) -> Group:
     return Group(rows, ask)
 
 
-def answer_all(size: int, groups: Sequence[Group], suspect: Any, *, precision: str, alone_seconds: float) -> Answers:
-    """Every row's answer. `suspect` marks the rows that are likely to raise, so that they are asked alone at once."""
+def answer_all(
+    size: int, groups: Sequence[Group], suspect: Any, *, precision: str, alone_seconds: float, tame: Any = None
+) -> Answers:
+    """Every row's answer.
+
+    `suspect` marks the rows that are likely to raise, so that they are asked alone at once; `tame` those of moderate
+    numbers, which are asked once more without the others: a mean over infinity is infinity in every batch.
+    """
     answers = Answers.of(size)
     deadline = time.monotonic() + SEARCH_SECONDS
     for group in groups:
@@ -75,7 +95,7 @@ def answer_all(size: int, groups: Sequence[Group], suspect: Any, *, precision: s
         for position in np.flatnonzero(likely):
             _search(answers, group, np.array([position]), deadline)
     for group in groups:
-        _check_shuffled(answers, group, TOLERANCE[precision])
+        _check_shuffled(answers, group, TOLERANCE[precision], np.ones(size, dtype=bool) if tame is None else tame)
     until = time.monotonic() + alone_seconds
     for group in groups:
         _check_alone(answers, group, TOLERANCE[precision], until)
@@ -122,11 +142,19 @@ def _answered(answers: Answers, group: Group) -> Any:
     return np.array(known, dtype=np.int64)
 
 
-def _check_shuffled(answers: Answers, group: Group, tolerance: float) -> None:
+def _check_shuffled(answers: Answers, group: Group, tolerance: float, tame: Any) -> None:
     positions = _answered(answers, group)
     if len(positions) < 2:
         return
-    _compare(answers, group, np.random.default_rng(0).permutation(positions), tolerance)
+    shuffled = np.random.default_rng(0).permutation(positions)
+    # Parts of different sizes: of 2, 3, 4 ... shares.
+    shares = np.cumsum(np.arange(2, 2 + PARTS)) / np.arange(2, 2 + PARTS).sum()
+    moderate = tame[group.rows[shuffled]]
+    for some in (shuffled[moderate], shuffled[~moderate]):
+        for part in np.split(some, (shares[:-1] * len(some)).astype(int)):
+            if len(part):
+                _compare(answers, group, part, tolerance, "among other rows")
+                answers.again += group.rows[part].tolist()
 
 
 def _check_alone(answers: Answers, group: Group, tolerance: float, until: float) -> None:
@@ -134,23 +162,40 @@ def _check_alone(answers: Answers, group: Group, tolerance: float, until: float)
     for position in np.random.default_rng(1).permutation(_answered(answers, group)):
         if time.monotonic() > until:
             return
-        _compare(answers, group, np.array([position]), tolerance)
-        answers.alone_checked += 1
+        _compare(answers, group, np.array([position]), tolerance, "alone")
+        answers.alone.append(int(group.rows[position]))
 
 
-def _compare(answers: Answers, group: Group, positions: Any, tolerance: float) -> None:
+def _compare(answers: Answers, group: Group, positions: Any, tolerance: float, how: str) -> None:
     rows = group.rows[positions]
     try:
         predictions, scores = _asked(group, positions)
     except MemoryError:
         raise
-    except Exception:  # raised now and not before: a contradiction
+    except Exception as error:  # raised now and not before: a contradiction
         answers.unstable[rows] = True
+        answers.differs.update(rows.tolist())
+        _keep(answers, int(rows[0]), how, _text(error))
         return
     for i, row in enumerate(rows):
         same = _same(answers.predictions[row], predictions[i], tolerance)
         same = same and (scores is None or _same(answers.scores[row], scores[i], tolerance))
-        answers.unstable[row] |= not same
+        if not same:
+            answers.unstable[row] = True
+            answers.differs.add(int(row))
+            _keep(answers, int(row), how, _said(predictions[i], None if scores is None else scores[i]))
+
+
+def _keep(answers: Answers, row: int, how: str, second: str) -> None:
+    if len(answers.examples) < EXAMPLES:
+        first = _said(answers.predictions[row], answers.scores[row])
+        answers.examples.append({"row": row, "how": how, "first": first, "second": second})
+
+
+def _said(prediction: Any, scores: Any) -> str:
+    """An answer in a few words."""
+    shown = str(np.asarray(prediction).tolist())
+    return (shown if scores is None else f"{shown} {np.asarray(scores).tolist()}")[:200]
 
 
 def _same(first: Any, second: Any, tolerance: float) -> bool:
