@@ -264,8 +264,10 @@ def _argmax(algebra: Algebra, attributes: Attributes, inputs: Sequence[Operand])
 def _tree_ensemble(algebra: Algebra, attributes: Attributes, inputs: Sequence[Operand]) -> Operand:
     found = trees.read(attributes)
     given = tensor(algebra, inputs[0])
+    if given.kind != ("float" if found.single else "double"):
+        raise ValueError(f"its trees are given {given.kind}")
     made = tuple(algebra.forest(found, target, given.elements) for target in range(found.targets))
-    return Tensor(made, "double")
+    return Tensor(made, given.kind)
 
 
 def _label_encoder(algebra: Algebra, attributes: Attributes, inputs: Sequence[Operand]) -> Operand:

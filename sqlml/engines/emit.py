@@ -14,7 +14,7 @@ from functools import lru_cache
 from sqlglot import exp
 
 from sqlml import sql
-from sqlml.compile import trees
+from sqlml.compile import ranges, trees
 from sqlml.compile.algebra import LARGEST, Algebra
 from sqlml.compile.constants import COMPARISONS, MIRRORED, NEGATED
 from sqlml.compile.nodes import Const, Forest, Input, Key, Lookup, Node, Op, Select, Value, is_missing_test, is_op
@@ -157,10 +157,26 @@ class Emitter:
             return sql.sum_in_order(terms) if len(terms) <= DEPTH else sql.sum_balanced(terms)
         if name in ("min", "max"):
             return self._extreme(node)
+        if name == "float32":
+            return self._rounded(node.args[0])
         args = [wrapped(self.value(a)) for a in node.args]
         if name in ARITHMETIC:
             return ARITHMETIC[name](this=args[0], expression=args[1])
         return FUNCTIONS[name](*args)
+
+    def _rounded(self, node: Node) -> exp.Expression:
+        """Rounded to float32, the argument mentioned once wherever that is possible: such roundings follow each other.
+
+        FLOAT with FLOAT is a FLOAT to DuckDB, rounded once and overflowing as IEEE has it; a sum, product or quotient of
+        float32 numbers in double, rounded after that, is the same number.
+        """
+        if is_op(node, *ARITHMETIC) and node not in self._names and all(ranges.is_single(a) for a in node.args):
+            sides = [sql.cast(self.value(a), "FLOAT") for a in node.args]
+            return sql.cast(ARITHMETIC[node.name](this=sides[0], expression=sides[1]), "DOUBLE")
+        value = wrapped(self.value(node))
+        if ranges.fits_single(node):
+            return sql.cast(sql.cast(value, "FLOAT"), "DOUBLE")
+        return FUNCTIONS["float32"](value)
 
     def _where(self, node: Op) -> exp.Expression:
         condition, a, b = node.args
