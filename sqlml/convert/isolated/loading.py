@@ -26,6 +26,7 @@ FLAVORS = {
     "sklearn": "sqlml.convert.isolated.sklearn.library",
     "lightgbm": "sqlml.convert.isolated.lightgbm.library",
     "xgboost": "sqlml.convert.isolated.xgboost.library",
+    "spark": "sqlml.convert.isolated.spark.library",
     "onnx": "sqlml.convert.isolated.foreign_loading",
 }
 

@@ -1,0 +1,1 @@
+"""Spark's stages as ONNX, one function for each class."""
