@@ -67,7 +67,7 @@ def _install(uv: Uv, home: Path, wanted: Wanted) -> tuple[str, ...]:
     """Every pin; where that has no solution, those that matter most, and a note on the others."""
     lines = home / "requirements.txt"
     command = ["pip", "install", "--quiet", "--python", str(home / "bin" / "python"),
-               "--only-binary", ":all:", "--requirements", str(lines)]  # fmt: skip
+               "--only-binary", ":all:", *uv.install_options, "--requirements", str(lines)]  # fmt: skip
     lines.write_text("\n".join(wanted.lines) + "\n", encoding="utf-8")
     if wanted.fewer is None:
         _run(uv, command, wanted)

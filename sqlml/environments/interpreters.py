@@ -32,9 +32,15 @@ def find(version: str, uv: Uv, environ: Mapping[str, str] | None = None) -> Inte
             f"The model was saved by Python {version}, and sqlml converts models with Python 3.9 or newer.",
             hint="Train and save it with a newer Python, or use --model-env current: the difference is then recorded.",
         )
-    found = [answer for path in _candidates(minor, uv, environ or os.environ) if (answer := _asked(path, minor))]
-    if not found and (fetched := uv.fetched_python(minor)) is not None:
-        found = [answer for answer in [_asked(fetched, minor)] if answer]
+    found: list[Interpreter] = []
+    for path in _candidates(minor, environ or os.environ):
+        if (answer := _asked(path, minor)) is not None:
+            if answer.version == version:
+                return answer
+            found.append(answer)
+    for further in (uv.known_python, uv.fetched_python):
+        if not found and (path_of_uv := further(minor)) is not None and (answer := _asked(path_of_uv, minor)):
+            found.append(answer)
     if not found:
         raise ModelEnvironmentRefused(
             f"The model was saved by Python {version}, and there is no CPython {minor} on this machine"
@@ -42,7 +48,7 @@ def find(version: str, uv: Uv, environ: Mapping[str, str] | None = None) -> Inte
             hint=f"Install Python {minor} (any patch), for example with uv python install {minor} or pyenv; or name an"
             " environment with --model-env PATH; or use --model-env current: the difference is then recorded.",
         )
-    return max(found, key=lambda one: (one.version == version, _release(one.version)))
+    return max(found, key=lambda one: _release(one.version))
 
 
 def _asked(path: Path, minor: str) -> Interpreter | None:
@@ -54,16 +60,16 @@ def _asked(path: Path, minor: str) -> Interpreter | None:
     return found if found.implementation == "CPython" and found.minor == minor else None
 
 
-def _candidates(minor: str, uv: Uv, environ: Mapping[str, str]) -> Iterator[Path]:
+def _candidates(minor: str, environ: Mapping[str, str]) -> Iterator[Path]:
     seen: set[Path] = set()
-    for path in _named(minor, uv, environ):
+    for path in _named(minor, environ):
         real = path.resolve()
         if real not in seen and os.access(real, os.X_OK) and real.is_file():
             seen.add(real)
             yield path
 
 
-def _named(minor: str, uv: Uv, environ: Mapping[str, str]) -> Iterator[Path]:
+def _named(minor: str, environ: Mapping[str, str]) -> Iterator[Path]:
     if minor == f"{sys.version_info[0]}.{sys.version_info[1]}":
         yield Path(sys.base_prefix) / "bin" / f"python{minor}"
     for pyenv in (environ.get("PYENV_ROOT"), Path(environ.get("HOME") or Path.home()) / ".pyenv"):
@@ -74,8 +80,6 @@ def _named(minor: str, uv: Uv, environ: Mapping[str, str]) -> Iterator[Path]:
         if folder and Path(folder).is_absolute() and Path(folder).name != "shims":
             yield Path(folder) / f"python{minor}"
             yield Path(folder) / "python3"
-    if (known := uv.known_python(minor)) is not None:
-        yield known
 
 
 def _release(version: str) -> tuple[int, ...]:

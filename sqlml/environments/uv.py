@@ -75,6 +75,11 @@ class Uv:
         self.why = None if process.returncode == 0 else (f"no end after {seconds:g} s" if timed_out else said[:1500])
         return Outcome(process.returncode, stdout.decode("utf-8", "replace"), said, timed_out)
 
+    @property
+    def install_options(self) -> list[str]:
+        """What uv knows as an option only: no index at all (pip's no-index)."""
+        return ["--no-index"] if self._environ.get("UV_NO_INDEX") else []
+
     def known_python(self, minor: str) -> Path | None:
         """One that uv finds without fetching anything."""
         done = self.run(
