@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 SWEEP_ARGS ?=
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-hbase test check format lint types imports bench sweep models build clean
@@ -38,8 +39,8 @@ demo-hbase: $(STAMP) ## The same with the models in a real HBase, which it start
 	@$(BIN)/python -m tests.hbase.server run -- sh -c \
 	  '$(BIN)/sqlml demo --folder .demo-hbase --artifacts "hbase://$$HBASE_HOST:$$HBASE_PORT/models/demo"'
 
-test: $(STAMP) ## Run the tests (PYTEST_ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(STAMP) ## Run the tests in two processes (PYTEST_ARGS="-k name" for some of them, WORKERS=0 for one process)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 check: format lint types imports test ## What CI runs: format, lint, types, import contracts, tests
 
