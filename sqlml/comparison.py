@@ -98,13 +98,22 @@ def compare(connection: Connection, before: Version, after: Version) -> Differen
 
 def _score_column(before: Signature, after: Signature) -> str | None:
     """The number that both versions have and that says most: the positive class's probability, or the prediction."""
-    if before.kind == after.kind == "regressor" and not before.targets and not after.targets:
+    if _is_number(before) and _is_number(after):
         return "prediction"
     if not (before.probabilities and after.probabilities):
         return None
     fields = class_fields(before)
     wanted = fields[1] if before.is_binary else fields[0]
     return f"probability_{wanted}" if wanted in class_fields(after) and len(fields) <= 200 else None
+
+
+def _is_number(signature: Signature) -> bool:
+    return signature.kind != "classifier" and not signature.targets and signature.prediction in ("DOUBLE", "BIGINT")
+
+
+def _says_labels(signature: Signature) -> bool:
+    """A python_function that answers with texts or truth values is a classifier in all but name."""
+    return signature.kind == "classifier" or signature.prediction in ("VARCHAR", "BOOLEAN")
 
 
 def _compared(connection: Connection, before: Version, after: Version, score: str | None) -> Difference:
@@ -134,7 +143,7 @@ def _compared(connection: Connection, before: Version, after: Version, score: st
         mean_before=row[4],
         mean_after=row[5],
         largest_move=row[6],
-        confusion=_confusion(connection, joined, both) if before.contract.kind == "classifier" else (),
+        confusion=_confusion(connection, joined, both) if _says_labels(before.contract) else (),
         key_columns=keys,
         movers=_movers(connection, joined, both, keys) if score is not None else (),
     )

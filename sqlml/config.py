@@ -19,7 +19,7 @@ from sqlml.errors import UsageError, choices
 FILE_NAME = "sqlml.toml"
 
 Kind = Literal["text", "path", "uri", "flag", "number", "names", "places", "engine", "environment"]
-ENGINES = ("auto", "sql", "python")
+ENGINES = ("auto", "sql", "python", "pyfunc")
 
 SETTINGS: dict[str, Kind] = {
     "database": "path",

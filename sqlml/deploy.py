@@ -10,9 +10,24 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlml import comparison, contract, jobs, lineage, live, names, objects, parity, registry, restoring, sql, stage
+from sqlml import (
+    comparison,
+    contract,
+    jobs,
+    lineage,
+    live,
+    names,
+    objects,
+    parity,
+    pyfunc,
+    registry,
+    restoring,
+    sql,
+    stage,
+)
 from sqlml.catalog import leases, migrations, records
 from sqlml.catalog.records import Version
+from sqlml.convert.isolation import MEMORY_BYTES, TIMEOUT_S
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.deployment import Deployed, Options, options_from
 from sqlml.errors import ParityFailed, SqlmlError
@@ -43,6 +58,8 @@ def deploy_db(
     allow_pickle: bool = True,
     require_isolation: bool = False,
     model_env: str = "auto",
+    model_timeout: float = TIMEOUT_S,
+    model_memory: int = MEMORY_BYTES >> 20,
     wait: bool = True,
     listener: jobs.Listener | None = None,
 ) -> Deployed | jobs.Job:
@@ -55,7 +72,8 @@ def deploy_db(
         table: The table or view to score; by default the one that the deployment has. None with a typed key
             ("id BIGINT") makes `<name>.inputs`.
         key: Column or columns that identify a row of it.
-        engine: "auto", "sql" or "python".
+        engine: "auto", "sql", "python", or "pyfunc": a python_function, which no shell can call; an isolated process fills
+            its prediction table. "auto" never chooses that.
         threshold: For two classes, the probability from which `predict` says the positive one; None: the model's rule.
         score: Score the table before the switch. False switches at once, and predictions come with the first `score`.
         live: Let triggers keep the predictions current. None keeps what the deployment has.
@@ -69,6 +87,8 @@ def deploy_db(
         model_env: The environment that the model is loaded in: "auto" is one with the versions that it was saved with
             where those differ from what runs here (built once, then cached), "current" is this one, anything else the
             path of an interpreter or a virtual environment.
+        model_timeout: Seconds that the model's process may take for one request: a conversion, or a batch of rows.
+        model_memory: MB that it may take.
         wait: False returns a running job at once; `watch_job` streams its lines and gives its result.
         listener: Called with each line of the job's log.
 
@@ -97,6 +117,8 @@ def deploy_db(
         allow_pickle=allow_pickle,
         require_isolation=require_isolation,
         model_env=model_env,
+        model_timeout=model_timeout,
+        model_memory=model_memory,
     )
     database = facts(connection)
     require_writable(database)
@@ -119,9 +141,12 @@ def _deploy(connection: Connection, options: Options, job: jobs.Job) -> Deployed
         prepared = prepare(connection, options, job, with_reference=True)
         job.subject = prepared.name
         migrations.migrate(connection)
-        with leases.lease(connection, prepared.name, job.id):
-            version, evidence = _stage(connection, options, prepared, job)
-            scored = _score_and_switch(connection, options, prepared, version, job)
+        with (
+            leases.lease(connection, prepared.name, job.id),
+            pyfunc.askers(connection, options.policy, job) as askers,
+        ):
+            version, evidence = _stage(connection, options, prepared, job, askers)
+            scored = _score_and_switch(connection, options, prepared, version, job, askers)
         _write_back(connection, prepared, version, job)
         deployed = Deployed(
             name=prepared.name,
@@ -141,7 +166,7 @@ def _deploy(connection: Connection, options: Options, job: jobs.Job) -> Deployed
 
 
 def _stage(
-    connection: Connection, options: Options, prepared: Prepared, job: jobs.Job
+    connection: Connection, options: Options, prepared: Prepared, job: jobs.Job, askers: pyfunc.Askers
 ) -> tuple[Version, parity.Evidence | None]:
     """The version with all its objects, checked; an equal one that is there already is taken up where it was left."""
     name = prepared.name
@@ -174,7 +199,7 @@ def _stage(
         objects.record(connection, version.version, name, made)
         stage.make_inputs(connection, prepared)
         make(connection, made)
-        evidence = _check_parity(connection, prepared, version, job)
+        evidence = _check_parity(connection, prepared, version, job, askers)
         stage.store_evidence(connection, version, evidence)
         lineage.record(connection, version, prepared.relation)
         records.record_history(
@@ -187,7 +212,7 @@ def version_objects(options: Options, prepared: Prepared, version: Version) -> t
     return objects.version_objects(
         prepared.name,
         version.version,
-        prepared.onnx.signature,
+        prepared.content.signature,
         prepared.engine,
         threshold=options.threshold,
         relation=prepared.relation,
@@ -203,14 +228,27 @@ def make(connection: Connection, made: Sequence[objects.DatabaseObject]) -> None
             connection.execute(item.statement)
 
 
-def _check_parity(connection: Connection, prepared: Prepared, version: Version, job: jobs.Job) -> parity.Evidence:
+def _check_parity(
+    connection: Connection, prepared: Prepared, version: Version, job: jobs.Job, askers: pyfunc.Askers
+) -> parity.Evidence:
     """Through the functions just made, inside the transaction that made them.
 
     Raises:
         ParityFailed: they do not give the model's own answers; the transaction rolls back.
     """
     assert prepared.questions is not None  # asked before the transaction, by every deployment
-    functions = parity.functions(version.deployment, prepared.onnx.signature, f"_v{version.version}")
+    if isinstance(prepared.questions, pyfunc.Questions):
+        asked = pyfunc.check(connection, version, prepared.questions, lambda: askers.worker(version))
+        job.log("parity", asked.summary(), evidence=asked.to_dict())
+        if not asked.passed:
+            raise ParityFailed(
+                f"{version.resolved} was not deployed: a stored prediction of it would mean nothing. {asked.summary()}",
+                hint="Nothing was changed. Let predict answer each row from that row alone, and the same every time"
+                " (a fixed seed, no state, no statistics over the rows it is given).",
+                evidence=asked.to_dict(),
+            )
+        return asked
+    functions = parity.functions(version.deployment, prepared.content.signature, f"_v{version.version}")
     evidence = parity.check(connection, prepared.questions, functions, threshold=version.threshold)
     job.log("parity", evidence.summary(), evidence=evidence.to_dict())
     if not evidence.passed:
@@ -223,11 +261,16 @@ def _check_parity(connection: Connection, prepared: Prepared, version: Version, 
 
 
 def _score_and_switch(
-    connection: Connection, options: Options, prepared: Prepared, version: Version, job: jobs.Job
+    connection: Connection,
+    options: Options,
+    prepared: Prepared,
+    version: Version,
+    job: jobs.Job,
+    askers: pyfunc.Askers,
 ) -> Scored | None:
     scored = None
     if version.prediction_table is not None and options.score:
-        scored = score_version(connection, version, job, keys_checked=True)
+        scored = score_version(connection, version, job, askers, keys_checked=True)
     deployment = records.deployment(connection, version.deployment)
     wants_live = _wants_live(connection, options, prepared, deployment.live)
     if deployment.active_version not in (None, version.version):
@@ -248,7 +291,7 @@ def _score_and_switch(
         job.log("switch", f"{deployment.name} v{version.version} is active" + (" and live" if wants_live else ""))
     if scored is not None:
         # What others wrote between the last look and the switch is seen by neither the scoring nor a new trigger.
-        again = score_version(connection, version, job)
+        again = score_version(connection, version, job, askers)
         scored = scored if again.rows == 0 and again.removed == 0 else again
     return scored
 

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sqlml.convert.isolation import MEMORY_BYTES, TIMEOUT_S
+from sqlml.convert.pyfunc import Policy
 from sqlml.errors import UsageError
 from sqlml.relation import split_name
 from sqlml.scoring import Scored
 
-ENGINES = ("auto", "sql", "python")
+ENGINES = ("auto", "sql", "python", "pyfunc")
+
+FEWEST_MB = 64
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,19 @@ class Options:
     allow_pickle: bool
     require_isolation: bool
     model_env: str = "auto"
+    model_timeout: float = TIMEOUT_S
+    model_memory: int = MEMORY_BYTES >> 20
+
+    @property
+    def policy(self) -> Policy:
+        """How the model's process may run."""
+        return Policy(
+            allow_pickle=self.allow_pickle,
+            require_isolation=self.require_isolation,
+            model_env=self.model_env,
+            timeout_s=self.model_timeout,
+            memory_bytes=self.model_memory << 20,
+        )
 
 
 def options_from(
@@ -56,6 +73,8 @@ def options_from(
     allow_pickle: bool = True,
     require_isolation: bool = False,
     model_env: str = "auto",
+    model_timeout: float = TIMEOUT_S,
+    model_memory: int = MEMORY_BYTES >> 20,
 ) -> Options:
     """The arguments as Options.
 
@@ -68,7 +87,14 @@ def options_from(
         raise UsageError(f"There is no engine {engine!r}.", hint=f"Valid: {', '.join(ENGINES)}.")
     if threshold is not None and not (math.isfinite(threshold) and 0 <= threshold <= 1):
         raise UsageError(f"A threshold is a probability from 0 to 1, not {threshold}.")
+    if model_timeout <= 0 or model_memory < FEWEST_MB:
+        raise UsageError(
+            f"A model's process needs time and memory, not {model_timeout:g} s and {model_memory} MB.",
+            hint=f"Give seconds, and at least {FEWEST_MB} MB.",
+        )
     keys, types = _keys(key)
+    if engine == "pyfunc":
+        _refuse_for_pyfunc(threshold, function, live, typed=bool(types))
     if table is not None and not keys:
         raise UsageError(
             f"--table {table} needs --key: the column or columns that identify a row of it.",
@@ -99,7 +125,25 @@ def options_from(
         allow_pickle=allow_pickle,
         require_isolation=require_isolation,
         model_env=model_env,
+        model_timeout=model_timeout,
+        model_memory=model_memory,
     )
+
+
+def _refuse_for_pyfunc(threshold: float | None, function: str | None, live: bool | None, *, typed: bool) -> None:
+    """What needs a function, or a trigger that could call one."""
+    asked = {"--threshold": threshold is not None, "--as": function is not None, "--live": live is True}
+    for option, is_asked in asked.items():
+        if is_asked:
+            raise UsageError(
+                f"{option} does not go with --engine pyfunc: a python_function has no SQL function that could be called.",
+                hint="Its predictions are rows of a table that sqlml score fills.",
+            )
+    if typed:
+        raise UsageError(
+            "A table for inputs is live always, and --engine pyfunc cannot be: no trigger can ask a python_function.",
+            hint="Name a table of yours with --table and its --key, and call score when it has changed.",
+        )
 
 
 KEY_TYPES = frozenset(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlml import jobs, live, objects, sql
+from sqlml import jobs, live, objects, pyfunc, sql
 from sqlml.catalog import leases, records
 from sqlml.catalog.records import Deployment, Version
+from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.errors import NotDeployed, Refused, choices
 from sqlml.predictions import target_of
@@ -40,11 +41,13 @@ def rollback(
     *,
     to: int | None = None,
     why: str | None = None,
+    policy: Policy | None = None,
     listener: jobs.Listener | None = None,
 ) -> RolledBack:
     """Make an earlier version active again, at once; then score what changed since it was retired.
 
-    `to` is a deployment version; by default the one that was active before this one.
+    `to` is a deployment version; by default the one that was active before this one. `policy` says how the process of a
+    python_function may run.
 
     Raises:
         NotDeployed: there is no such version, or none before.
@@ -81,7 +84,10 @@ def rollback(
                 live_wanted=fresh.live and _can_be_live(connection, target),
             )
         job.log("switch", f"{deployment.name}: v{current.version} -> v{target.version}")
-        scored = score_version(connection, target, job) if target.prediction_table is not None else None
+        scored = None
+        if target.prediction_table is not None:
+            with pyfunc.askers(connection, policy, job) as askers:
+                scored = score_version(connection, target, job, askers)
         return RolledBack(deployment.name, current.version, target.version, scored, job.id)
 
 
@@ -146,7 +152,8 @@ def set_live(connection: Connection, name: str, wanted: bool, *, listener: jobs.
             )
         job.log("live", f"{deployment.name} is {'live' if wanted else 'no longer live'}")
         if wanted:
-            score_version(connection, version, job)
+            with pyfunc.askers(connection, None, job) as askers:
+                score_version(connection, version, job, askers)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,11 @@ def why_not(
         return (
             f"{relation.label} is a {relation.kind} or in another database, which has no triggers: call score instead."
         )
+    if engine == "pyfunc":
+        return (
+            "A python_function is asked in a process of its own, which no trigger can start. Call score when the source"
+            " has changed."
+        )
     if engine == "python":
         return (
             "The python engine computes only in connections from sqlml.connect: a trigger would make every INSERT from"

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlml import comparison, contract, jobs, live, objects, stage
+from sqlml import comparison, contract, jobs, live, objects, pyfunc, stage
 from sqlml.binding import Bound
-from sqlml.catalog import records
+from sqlml.catalog import migrations, records
 from sqlml.catalog.records import Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.deploy import make, version_objects
-from sqlml.deployment import options_from
+from sqlml.deployment import Options, options_from
 from sqlml.errors import SqlmlError
 from sqlml.prepare import Prepared, prepare
 
@@ -70,7 +70,7 @@ def plan(connection: Connection, reference: str, *, listener: jobs.Listener | No
         engine_why=version.engine_why,
         binding=prepared.bound,
         contract_changes=tuple(contract.differences(before.contract, version.contract)) if before else (),
-        would_change=tuple(_would_change(connection, prepared, before, version, made)) if before else (),
+        would_change=tuple(_would_change(connection, prepared, before, version, made, options, job)) if before else (),
         notes=tuple(notes),
         statements=tuple(o.statement for o in made if o.role != "query"),
     )
@@ -86,17 +86,25 @@ def _would_change(
     before: Version,
     version: Version,
     made: Sequence[objects.DatabaseObject],
+    options: Options,
+    job: jobs.Job,
 ) -> list[str]:
     if version.prediction_table is None or prepared.makes_inputs:
         return []
     stage.register_function(connection, prepared)
     found: list[str] = []
+    if version.engine == "pyfunc" and migrations.applied(connection) < len(migrations.MIGRATIONS):
+        return [
+            f"not compared with v{before.version}: the catalog is an older one, which the next deploy brings up to date"
+        ]
     try:
-        with atomic(connection, prepared.name):
+        with pyfunc.askers(connection, options.policy, job) as askers, atomic(connection, prepared.name):
+            if version.engine == "pyfunc":
+                stage.store_model(connection, prepared)
             records.insert_row(connection, "versions", version)
             objects.record(connection, version.version, version.deployment, made)
             make(connection, made)
-            stage.fill_for_comparison(connection, version)
+            stage.fill_for_comparison(connection, version, askers)
             found = comparison.compare(connection, before, version).sentences()
             raise _Undo
     except _Undo:

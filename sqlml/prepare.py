@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from sqlml import convert, jobs, live, names, parity, registry, sql
+from sqlml import convert, jobs, live, names, parity, pyfunc, registry, sql
 from sqlml.binding import Bound, bind
-from sqlml.catalog import records
+from sqlml.catalog import model_files, records
 from sqlml.convert import OnnxModel
+from sqlml.convert.pyfunc import PyfuncModel, open_pyfunc
 from sqlml.database import facts
 from sqlml.deployment import Options
 from sqlml.engines.choose import choose_engine
 from sqlml.engines.outputs import Engine
+from sqlml.engines.pyfunc import NOTE, PyfuncEngine
 from sqlml.engines.surface import feature, output_columns
-from sqlml.errors import BindingError, NameRefused, UnsupportedModel
+from sqlml.errors import BindingError, NameRefused, UnsupportedModel, UsageError
 from sqlml.objects import STAMP
 from sqlml.registry import Artifact, ModelVersion, RunFacts
 from sqlml.relation import Relation, check_keys, count, find, resolve_columns
@@ -42,15 +44,15 @@ class Prepared:
     model: ModelVersion
     artifact: Artifact
     run: RunFacts | None
-    onnx: OnnxModel
-    engine: Engine
+    content: OnnxModel | PyfuncModel
+    engine: Engine | PyfuncEngine
     engine_why: str
     relation: Relation | None
     keys: tuple[str, ...]
     makes_inputs: bool
     bound: tuple[Bound, ...]
     notes: tuple[str, ...]
-    questions: parity.Questions | None
+    questions: parity.Questions | pyfunc.Questions | None
 
     @property
     def run_json(self) -> str | None:
@@ -78,51 +80,129 @@ def prepare(connection: Connection, options: Options, job: jobs.Job, *, with_ref
         run = registry.run_facts(model, artifact.run_id)
         if run is not None and run.problem:
             job.log("download", f"the run is not known: {run.problem}")
-        with convert.open_worker(
-            artifact.entry,
-            log=lambda text: job.log("convert", text),
-            allow_pickle=options.allow_pickle,
-            require_isolation=options.require_isolation,
-            model_env=options.model_env,
-        ) as worker:
-            onnx = worker.convert(None if relation is None else relation.types)
-            job.log(
-                "convert",
-                f"{onnx.origin.get('estimator', 'model')}: {len(onnx.onnx):,} bytes of ONNX in {onnx.precision}",
-            )
-            relation, keys, makes_inputs = _with_inputs(connection, options, name, onnx.signature, relation, keys)
-            bound = () if relation is None else bind(onnx.signature, relation)
-            notes = _notes(name, onnx.signature, relation, keys, bound)
-            chosen, why = choose_engine(onnx, options.engine)
-            engine = _engine(chosen, onnx)
-            job.log("compile", f"engine {chosen}: {why}")
-            if options.live and relation is not None and not makes_inputs:
-                upstream = live.upstream_table(connection, relation, keys)
-                live.require(facts(connection), relation, upstream, chosen)
-            if options.threshold is not None and not (onnx.signature.is_binary and onnx.signature.probabilities):
-                raise UnsupportedModel(
-                    "A threshold needs a model of two classes with probabilities, and this one is not.",
-                    hint="Deploy it without --threshold.",
-                )
-            questions = None
-            if with_reference:
-                sample = None if relation is None or makes_inputs else _sample(connection, onnx.signature, relation)
-                questions = parity.ask(worker, onnx, sample)
-                job.log("parity", f"the original answered {len(questions.rows):,} rows")
+        made = (_asked if options.engine == "pyfunc" else _converted)(
+            connection, options, name, artifact, relation, keys, job, with_reference
+        )
     return Prepared(
         name=name,
         model=model,
         artifact=artifact,
         run=run,
-        onnx=onnx,
-        engine=engine,
-        engine_why=why,
-        relation=relation,
-        keys=keys,
-        makes_inputs=makes_inputs,
-        bound=bound,
-        notes=tuple(notes),
-        questions=questions,
+        content=made.content,
+        engine=made.engine,
+        engine_why=made.why,
+        relation=made.relation,
+        keys=made.keys,
+        makes_inputs=made.makes_inputs,
+        bound=made.bound,
+        notes=tuple(made.notes),
+        questions=made.questions,
+    )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What became of the artifact, with the fields of Prepared that depend on it."""
+
+    content: OnnxModel | PyfuncModel
+    engine: Engine | PyfuncEngine
+    why: str
+    relation: Relation | None
+    keys: tuple[str, ...]
+    makes_inputs: bool
+    bound: tuple[Bound, ...]
+    notes: list[str]
+    questions: parity.Questions | pyfunc.Questions | None
+
+
+def _converted(
+    connection: Connection,
+    options: Options,
+    name: str,
+    artifact: Artifact,
+    relation: Relation | None,
+    keys: tuple[str, ...],
+    job: jobs.Job,
+    with_reference: bool,
+) -> _Made:
+    with (
+        pyfunc.named_as_way_out(artifact.flavors),
+        convert.open_worker(
+            artifact.entry,
+            log=lambda text: job.log("convert", text),
+            timeout_s=options.policy.timeout_s,
+            memory_bytes=options.policy.memory_bytes,
+            allow_pickle=options.allow_pickle,
+            require_isolation=options.require_isolation,
+            model_env=options.model_env,
+        ) as worker,
+    ):
+        onnx = worker.convert(None if relation is None else relation.types)
+        job.log(
+            "convert",
+            f"{onnx.origin.get('estimator', 'model')}: {len(onnx.onnx):,} bytes of ONNX in {onnx.precision}",
+        )
+        relation, keys, makes_inputs = _with_inputs(connection, options, name, onnx.signature, relation, keys)
+        bound = () if relation is None else bind(onnx.signature, relation)
+        notes = _notes(name, onnx.signature, relation, keys, bound)
+        chosen, why = choose_engine(onnx, options.engine)
+        engine = _engine(chosen, onnx)
+        job.log("compile", f"engine {chosen}: {why}")
+        if options.live and relation is not None and not makes_inputs:
+            upstream = live.upstream_table(connection, relation, keys)
+            live.require(facts(connection), relation, upstream, chosen)
+        if options.threshold is not None and not (onnx.signature.is_binary and onnx.signature.probabilities):
+            raise UnsupportedModel(
+                "A threshold needs a model of two classes with probabilities, and this one is not.",
+                hint="Deploy it without --threshold.",
+            )
+        questions = None
+        if with_reference:
+            sample = None if relation is None or makes_inputs else _sample(connection, onnx.signature, relation)
+            questions = parity.ask(worker, onnx, sample)
+            job.log("parity", f"the original answered {len(questions.rows):,} rows")
+    return _Made(onnx, engine, why, relation, keys, makes_inputs, bound, notes, questions)
+
+
+def _asked(
+    connection: Connection,
+    options: Options,
+    name: str,
+    artifact: Artifact,
+    relation: Relation | None,
+    keys: tuple[str, ...],
+    job: jobs.Job,
+    with_reference: bool,
+) -> _Made:
+    """A python_function: what it takes is found out, and by asking it what it gives."""
+    owner = records.find_deployment(connection, name)
+    if relation is None or (owner is not None and owner.owns_source and options.table is None):
+        raise UsageError(
+            f"--engine pyfunc needs a table to fill predictions for, and {name} has none"
+            + ("." if relation is None else f" but {relation.label}, whose triggers cannot ask a python_function."),
+            hint="Name it with --table, and what identifies a row of it with --key.",
+        )
+    columns = {column: kind for column, kind in relation.types.items() if column not in keys}
+    with open_pyfunc(artifact.entry, options.policy, log=lambda text: job.log("load", text)) as worker:
+        job.log("load", f"{worker.origin.get('estimator')} of MLflow {worker.origin.get('mlflow', '')}, in isolation")
+        described = worker.describe(columns)
+        bound = bind(described.signature, relation)
+        rows = sql.sampled(sql.render(exp.select("*").from_(relation.node)), SAMPLE_ROWS, SAMPLE_SEED)
+        questions = pyfunc.ask(connection, worker, described, rows, thorough=with_reference)
+        signature = questions.examined.form.on(described.signature)
+        job.log("parity", f"the model was asked about {len(questions.examined.rows):,} rows, several times each")
+    model_files.take(connection, artifact.directory, (file.path for file in artifact.files))
+    notes = [
+        NOTE.format(name=name),
+        f"The model's {len(artifact.files)} files ({artifact.size:,} bytes) are kept in the database, and are asked there.",
+        *pyfunc.notes(described),
+        *_notes(name, signature, relation, keys, bound),
+    ]
+    for note in notes[:1]:
+        job.log("compile", note)
+    content = PyfuncModel(artifact.sha256, signature, worker.origin)
+    return _Made(
+        content, PyfuncEngine(), "asked for: a python_function", relation, keys, False, bound, notes, questions
     )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from sqlml import jobs, sql
+from sqlml import jobs, pyfunc, sql
 from sqlml.catalog import leases, records
 from sqlml.catalog.records import Deployment, Version
+from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.differences import GONE, NUMBER, TODO, agrees, find_differences
 from sqlml.errors import Conflict
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 40 * 122_880
 """Rows a transaction: whole row groups, so that each batch is read once and written without a rewrite."""
+ASKED_ROWS = 24_576
+"""Of a model that is asked and may take a second a row: what a scoring that is stopped has to ask again."""
 MAX_PASSES = 4
 """How often a scoring looks again for what others wrote meanwhile before it says that they write faster."""
 
@@ -51,9 +55,16 @@ class Scored:
 
 
 def score(
-    connection: Connection, name: str, *, all_rows: bool = False, listener: jobs.Listener | None = None
+    connection: Connection,
+    name: str,
+    *,
+    all_rows: bool = False,
+    policy: Policy | None = None,
+    listener: jobs.Listener | None = None,
 ) -> Scored:
     """Bring a deployment's current predictions up to date with its source; `all_rows` computes every one again.
+
+    `policy` says how the process of a python_function may run; other engines need none.
 
     Raises:
         NotDeployed: no such deployment, or nothing active.
@@ -66,16 +77,24 @@ def score(
     deployment = records.deployment(connection, name)
     version = records.active(connection, deployment)
     job = jobs.Job("score", deployment.name, jobs.folder_of(database), listener)
-    with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
-        return score_version(connection, version, job, all_rows=all_rows)
+    with (
+        jobs.running(connection, job),
+        leases.lease(connection, deployment.name, job.id),
+        pyfunc.askers(connection, policy, job) as askers,
+    ):
+        return score_version(connection, version, job, askers, all_rows=all_rows)
 
 
 def score_all_deployments(
-    connection: Connection, *, all_rows: bool = False, listener: jobs.Listener | None = None
+    connection: Connection,
+    *,
+    all_rows: bool = False,
+    policy: Policy | None = None,
+    listener: jobs.Listener | None = None,
 ) -> list[Scored]:
     """Every deployment with a source, each after those whose predictions it reads."""
     return [
-        score(connection, deployment.name, all_rows=all_rows, listener=listener)
+        score(connection, deployment.name, all_rows=all_rows, policy=policy, listener=listener)
         for deployment in in_order(records.deployments(connection))
         if deployment.source is not None and deployment.active_version is not None
     ]
@@ -104,11 +123,17 @@ def in_order(deployments: Sequence[Deployment]) -> list[Deployment]:
 
 
 def score_version(
-    connection: Connection, version: Version, job: jobs.Job, *, all_rows: bool = False, keys_checked: bool = False
+    connection: Connection,
+    version: Version,
+    job: jobs.Job,
+    askers: pyfunc.Askers,
+    *,
+    all_rows: bool = False,
+    keys_checked: bool = False,
 ) -> Scored:
     """Score one version under a lease that the caller holds; repeats until the source and the predictions agree.
 
-    `keys_checked` says that the caller has just made sure that the keys are there and unique.
+    `askers` has the process of a python_function, if it comes to that. `keys_checked` says that the caller has just made sure that the keys are there and unique.
     """
     began = time.monotonic()
     target = target_of(connection, version)
@@ -116,7 +141,7 @@ def score_version(
     total = count(connection, target.relation)
     stored = stored_rows(connection, target)
     is_first = stored == 0
-    state = _State(connection, target, job, scoring_id, total)
+    state = _State(connection, version, target, job, askers, scoring_id, total)
     if not is_first and not all_rows and agrees(connection, target):
         kind, unchanged = "incremental", total
         _begin(state, kind)
@@ -140,12 +165,25 @@ def score_version(
 @dataclass
 class _State:
     connection: Connection
+    version: Version
     target: Target
     job: jobs.Job
+    askers: pyfunc.Askers
     scoring_id: str
     total: int
     written: int = 0
     removed: int = 0
+
+    @property
+    def is_asked(self) -> bool:
+        return self.version.engine == "pyfunc"
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows a transaction; each part of a view is a scan of all of it, so that those are fewer."""
+        if not self.is_asked:
+            return BATCH_ROWS
+        return ASKED_ROWS if self.target.relation.is_local_table else 5 * ASKED_ROWS
 
 
 def _begin(state: _State, kind: str) -> None:
@@ -177,7 +215,7 @@ def _begin(state: _State, kind: str) -> None:
 
 def _write_everything(state: _State, *, replace: bool) -> None:
     """Every row of the source, batch after batch; `replace` deletes the batch's old predictions first."""
-    batches = _batches(state.connection, state.target.relation, state.target.keys, state.total)
+    batches = _batches(state.connection, state.target.relation, state.target.keys, state.total, state.batch_rows)
     for number, rows in enumerate(batches, start=1):
         _write(state, rows, replace=replace)
         done = min(state.total, state.written)
@@ -191,10 +229,12 @@ def _write_everything(state: _State, *, replace: bool) -> None:
         )
 
 
-def _batches(connection: Connection, relation: Relation, keys: Sequence[str], total: int) -> list[exp.Select]:
+def _batches(
+    connection: Connection, relation: Relation, keys: Sequence[str], total: int, size: int
+) -> list[exp.Select]:
     """Disjoint parts of the relation that cover it: ranges of row ids for a table, buckets of key hashes for the rest."""
     everything = exp.select("*").from_(relation.node)
-    if total <= BATCH_ROWS:
+    if total <= size:
         return [everything]
     if relation.is_local_table and "rowid" not in {name.lower() for name in relation.types}:
         row = connection.execute(sql.render(exp.select("max(rowid)").from_(relation.node))).fetchone()
@@ -205,13 +245,13 @@ def _batches(connection: Connection, relation: Relation, keys: Sequence[str], to
                 sql.all_of(
                     [
                         exp.GTE(this=rowid.copy(), expression=sql.integer(first)),
-                        exp.LT(this=rowid.copy(), expression=sql.integer(first + BATCH_ROWS)),
+                        exp.LT(this=rowid.copy(), expression=sql.integer(first + size)),
                     ]
                 )
             )
-            for first in range(0, last + 1, BATCH_ROWS)
+            for first in range(0, last + 1, size)
         ]
-    parts = -(-total // BATCH_ROWS)
+    parts = -(-total // size)
     bucket = exp.Mod(this=sql.call("hash", *(sql.column(key) for key in keys)), expression=sql.integer(parts))
     return [everything.where(exp.EQ(this=bucket.copy(), expression=sql.integer(part))) for part in range(parts)]
 
@@ -219,17 +259,37 @@ def _batches(connection: Connection, relation: Relation, keys: Sequence[str], to
 def _write(state: _State, rows: exp.Select, *, replace: bool, removed_query: str | None = None) -> None:
     """One transaction: the old predictions of these rows out, the new ones in."""
     target, connection = state.target, state.connection
-    keys = [sql.column(key) for key in target.keys]
-    with atomic(connection, target.deployment):
+    with _predicted(state, rows) as (these, keyed), atomic(connection, target.deployment):
         records.begin_change(connection, target.deployment)
         if replace:
-            these = sql.render(exp.select(*keys).from_(rows.subquery(alias="b")))
             connection.execute(sql.delete_matching(target.table, target.keys, these))
         if removed_query is not None:
             removed = connection.execute(sql.delete_matching(target.table, target.keys, removed_query)).fetchone()
             state.removed += int(removed[0]) if removed else 0
-        written = connection.execute(insert_predictions(target, state.scoring_id, target.keyed(rows))).fetchone()
+        written = connection.execute(insert_predictions(target, state.scoring_id, keyed)).fetchone()
         state.written += int(written[0]) if written else 0
+
+
+@contextlib.contextmanager
+def _predicted(state: _State, rows: exp.Select) -> Iterator[tuple[str, str]]:
+    """Queries of the keys of these rows, and of the keys with predictions and input_hash.
+
+    A model that is asked has answered before the block begins, so that no transaction is as long as it thinks.
+    """
+    target = state.target
+    head = exp.select(*(sql.column(key) for key in target.keys))
+    if not state.is_asked:
+        yield sql.render(head.from_(rows.subquery(alias="b"))), target.keyed(rows)
+        return
+    with pyfunc.answered(
+        state.connection,
+        lambda: state.askers.worker(state.version),
+        state.version.contract,
+        target.keyed(rows),
+        target.keys,
+        state.job,
+    ) as keyed:
+        yield sql.select_from(sql.render(head), keyed), keyed
 
 
 def _write_differences(state: _State) -> None:
@@ -239,12 +299,12 @@ def _write_differences(state: _State) -> None:
     row = connection.execute(sql.render(exp.select("count(*)").from_(sql.table(TODO)))).fetchone()
     todo = int(row[0]) if row else 0
     gone = sql.render(exp.select(*(sql.column(key) for key in target.keys)).from_(sql.table(GONE)))
-    for first in range(0, max(1, todo), BATCH_ROWS):
+    for first in range(0, max(1, todo), state.batch_rows):
         number = sql.column(NUMBER, "sqlml t")
         chunk = sql.all_of(
             [
                 exp.GT(this=number, expression=sql.integer(first)),
-                exp.LTE(this=number.copy(), expression=sql.integer(first + BATCH_ROWS)),
+                exp.LTE(this=number.copy(), expression=sql.integer(first + state.batch_rows)),
                 *(
                     exp.EQ(this=sql.column(key, "sqlml t"), expression=sql.column(key, "sqlml s"))
                     for key in target.keys

@@ -6,10 +6,11 @@ import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from sqlml import jobs, objects, parity, sql
-from sqlml.catalog import records
+from sqlml import jobs, objects, parity, pyfunc, sql
+from sqlml.catalog import model_files, records
 from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
+from sqlml.convert.pyfunc import PyfuncModel
 from sqlml.deployment import Options
 from sqlml.predictions import insert_predictions, target_of
 from sqlml.prepare import Prepared
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 COMPARED_ROWS = 200_000
 """Rows that `plan` scores with both versions to say what would change."""
+ASKED_ROWS = 2_000
 
 
 def version_row(options: Options, prepared: Prepared, number: int) -> Version:
@@ -47,8 +49,8 @@ def version_row(options: Options, prepared: Prepared, number: int) -> Version:
         artifact_sha256=artifact.sha256,
         artifact_files=json.dumps([asdict(file) for file in artifact.files], ensure_ascii=False),
         run=prepared.run_json,
-        model_sha256=prepared.onnx.sha256,
-        signature=prepared.onnx.signature.to_json(),
+        model_sha256=prepared.content.sha256,
+        signature=prepared.content.signature.to_json(),
         engine=prepared.engine.name,
         engine_why=prepared.engine_why,
         threshold=options.threshold,
@@ -60,6 +62,7 @@ def version_row(options: Options, prepared: Prepared, number: int) -> Version:
         deployed_by=jobs.user(),
         deployed_at=records.now(),
         artifact_store=None if artifact.store is None else artifact.store.to_json(),
+        model_env=options.model_env,
     )
 
 
@@ -78,8 +81,8 @@ def identity(version: Version) -> tuple[object, ...]:
 
 
 def with_kept_function(options: Options, existing: records.Deployment | None) -> Options:
-    """Without --as, the plain function that the deployment has: people's queries call it."""
-    if options.function is not None or existing is None or existing.function_name is None:
+    """Without --as, the plain function that the deployment has: people's queries call it. A python_function has none."""
+    if options.engine == "pyfunc" or options.function is not None or existing is None or existing.function_name is None:
         return options
     schema, name = existing.function_name
     return replace(options, function=(schema, name))
@@ -103,8 +106,11 @@ def next_number(connection: Connection, name: str) -> int:
 
 
 def store_model(connection: Connection, prepared: Prepared) -> None:
-    """The ONNX bytes, once per hash."""
-    onnx = prepared.onnx
+    """The ONNX bytes, once per hash; the files themselves of a model that is asked."""
+    onnx = prepared.content
+    if isinstance(onnx, PyfuncModel):
+        model_files.keep(connection, prepared.artifact.sha256)
+        return
     known = connection.execute("SELECT 1 FROM sqlml.models WHERE sha256 = ?", [onnx.sha256]).fetchone()
     if known is None:
         records.insert(
@@ -126,11 +132,11 @@ def store_model(connection: Connection, prepared: Prepared) -> None:
 def register_function(connection: Connection, prepared: Prepared) -> None:
     """The python engine's function, before the transaction: DuckDB gives it only to transactions that begin later."""
     prepare_connection(connection)
-    if prepared.engine.name != "python":
+    if prepared.engine.name != "python" or isinstance(prepared.content, PyfuncModel):
         return
     from sqlml.engines import python
 
-    onnx = prepared.onnx
+    onnx = prepared.content
     python.register(connection, onnx.sha256, onnx.signature, lambda: onnx.onnx)
 
 
@@ -163,17 +169,24 @@ def store_evidence(connection: Connection, version: Version, evidence: parity.Ev
             "largest_difference": evidence.largest_difference,
             "tolerance": evidence.tolerance,
             "evidence": evidence.to_json(),
+            "recorded": evidence.recorded,
             "checked_at": records.now(),
         },
     )
 
 
-def fill_for_comparison(connection: Connection, version: Version) -> None:
-    """Predictions of a version that will be rolled back, on at most COMPARED_ROWS rows of the source."""
+def fill_for_comparison(connection: Connection, version: Version, askers: pyfunc.Askers) -> None:
+    """Predictions of a version that will be rolled back, on at most COMPARED_ROWS rows of the source (ASKED_ROWS of a
+    model that is asked)."""
     target = target_of(connection, version)
-    rows = target.all_rows().limit(COMPARED_ROWS)
     nobody = "00000000-0000-0000-0000-000000000000"
-    connection.execute(insert_predictions(target, nobody, target.keyed(rows)))
+    if version.engine != "pyfunc":
+        rows = target.all_rows().limit(COMPARED_ROWS)
+        connection.execute(insert_predictions(target, nobody, target.keyed(rows)))
+        return
+    query = target.keyed(target.all_rows().limit(ASKED_ROWS))
+    with pyfunc.answered(connection, lambda: askers.worker(version), version.contract, query, target.keys) as answers:
+        connection.execute(insert_predictions(target, nobody, answers))
 
 
 def tags(prepared: Prepared, version: Version, database: str) -> dict[str, str]:

@@ -70,6 +70,15 @@ class Described:
 
 
 @dataclass(frozen=True)
+class PyfuncModel:
+    """A model that stays what it is: `sha256` is over its files."""
+
+    sha256: str
+    signature: Signature
+    origin: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Examined:
     """Which rows were asked (by position), what the model says of each (v0, v1 ..., error), and on which it contradicts
     itself: for each of them when, or None. `alone` of them were asked one by one."""

@@ -59,7 +59,8 @@ def _model_edges(version: Version, run: Mapping[str, Any]) -> list[Edge]:
             model,
             "model",
             version.model_sha256,
-            f"files {version.artifact_sha256[:12]} converted to ONNX",
+            f"files {version.artifact_sha256[:12]}"
+            + (", asked as they are" if version.engine == "pyfunc" else " converted to ONNX"),
         ),
         Edge("model", version.model_sha256, "version", version_name(version), f"engine {version.engine}"),
     ]

@@ -61,7 +61,8 @@ def _model(origin: Origin) -> tuple[Node, ...]:
     run = Node(f"run: {origin.run_id}{where}" if origin.run_id else "run: not known", datasets)
     stored = () if origin.artifact_store is None else (_stored(origin.artifact_store),)
     model = Node(f"model version: {origin.resolved}, files sha256 {origin.artifact_sha256[:SHORT]}", (run, *stored))
-    return (Node(f"model: ONNX sha256 {origin.model_sha256[:SHORT]}", (model,)),)
+    what = "python_function, files" if origin.engine == "pyfunc" else "ONNX"
+    return (Node(f"model: {what} sha256 {origin.model_sha256[:SHORT]}", (model,)),)
 
 
 def _stored(manifest: StoreManifest) -> Node:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from sqlml import sql
+from sqlml import jobs, sql
 from sqlml.catalog import model_files
 from sqlml.catalog.records import Version
 from sqlml.convert.pyfunc import Form, Policy, PyfuncWorker, open_pyfunc
@@ -63,7 +65,8 @@ class Askers:
         if key not in self._open:
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="sqlml-")))
             model_files.restore(self._connection, version, folder)
-            worker = self._stack.enter_context(open_pyfunc(folder, self.policy, log=self._log))
+            policy = replace(self.policy, model_env=version.model_env or self.policy.model_env)
+            worker = self._stack.enter_context(open_pyfunc(folder, policy, log=self._log))
             contract = version.contract
             described = worker.describe({column.name: column.type for column in contract.columns})
             if described.signature.columns != contract.columns:
@@ -75,9 +78,10 @@ class Askers:
 
 
 @contextlib.contextmanager
-def askers(connection: Connection, policy: Policy, log: Log) -> Iterator[Askers]:
+def askers(connection: Connection, policy: Policy | None, job: jobs.Job) -> Iterator[Askers]:
+    """No process yet: versions of other engines need none."""
     with contextlib.ExitStack() as stack:
-        yield Askers(connection, policy, log, stack)
+        yield Askers(connection, policy or Policy(), lambda text: job.log("score", text), stack)
 
 
 @contextlib.contextmanager
@@ -87,7 +91,7 @@ def answered(
     signature: Signature,
     query: str,
     kept: Sequence[str],
-    log: Log | None = None,
+    job: jobs.Job | None = None,
 ) -> Iterator[str]:
     """SQL text with the kept columns of `query`, the predictions of its rows, and their `input_hash`.
 
@@ -97,9 +101,11 @@ def answered(
     import duckdb
 
     try:
-        connection.execute(sql.create_temporary(ASKED, query))
+        # Not row ids: those of a transaction's own rows begin at 2^55.
+        numbered = exp.select(exp.Star(), sql.alias(exp.Window(this=sql.call("row_number")), ID))
+        connection.execute(sql.create_temporary(ASKED, sql.select_from(sql.render(numbered), query)))
         connection.execute(sql.create_temporary(ANSWERS, _no_answers(signature)))
-        _answer_all(connection, ask, signature, log or (lambda _: None))
+        _answer_all(connection, ask, signature, job)
         yield _joined(signature, kept)
     finally:
         for name in (ASKED, ANSWERS):
@@ -117,7 +123,9 @@ def _predicted(signature: Signature) -> tuple[tuple[str, str], ...]:
     return output_columns(signature)
 
 
-def _answer_all(connection: Connection, ask: Callable[[], PyfuncWorker], signature: Signature, log: Log) -> None:
+def _answer_all(
+    connection: Connection, ask: Callable[[], PyfuncWorker], signature: Signature, job: jobs.Job | None
+) -> None:
     row = connection.execute(sql.render(exp.select("count(*)").from_(sql.table(ASKED)))).fetchone()
     total = int(row[0]) if row else 0
     done, size, said = 0, FIRST_ROWS, time.monotonic()
@@ -135,21 +143,28 @@ def _answer_all(connection: Connection, ask: Callable[[], PyfuncWorker], signatu
             size = max(FEWEST_ROWS, size // 4)
         elif seconds < SHORT_S:
             size = min(MOST_ROWS, size * 2)
-        if time.monotonic() - said > PROGRESS_S:
+        if job is not None and time.monotonic() - said > PROGRESS_S:
             said = time.monotonic()
-            log(f"the model has answered {min(done, total):,} of {total:,} rows")
+            job.log("score", f"the model has answered {min(done, total):,} of {total:,} rows", asked=done, of=total)
 
 
 def _batch(connection: Connection, signature: Signature, first: int, size: int) -> pa.Table:
-    """Some of the rows to ask; a temporary table that was just made has the row ids 0, 1, 2 ..."""
-    rowid = exp.column("rowid")
-    named = [sql.alias(rowid, ID), *(sql.column(name) for name in _asked_names(signature)), sql.column(CAST)]
+    """Some of the rows to ask, after the first ones."""
+    named = [sql.column(ID), *(sql.column(name) for name in _asked_names(signature)), sql.column(CAST)]
     within = [
-        exp.GTE(this=rowid.copy(), expression=sql.integer(first)),
-        exp.LT(this=rowid.copy(), expression=sql.integer(first + size)),
+        exp.GT(this=sql.column(ID), expression=sql.integer(first)),
+        exp.LTE(this=sql.column(ID), expression=sql.integer(first + size)),
     ]
     query = exp.select(*named).from_(sql.table(ASKED)).where(sql.all_of(within))
-    return connection.sql(sql.render(query)).to_arrow_table()
+    return arrow(connection, sql.render(query))
+
+
+def arrow(connection: Connection, query: str) -> pa.Table:
+    with warnings.catch_warnings():
+        # DuckDB 2 warns that execute() copies the rows once more than sql() does; but sql() refuses while a result of an
+        # earlier execute() has not been read to its end.
+        warnings.simplefilter("ignore", UserWarning)
+        return connection.execute(query).to_arrow_table()
 
 
 def _asked_names(signature: Signature) -> list[str]:
@@ -201,6 +216,6 @@ def _joined(signature: Signature, kept: Sequence[str]) -> str:
     error = sql.call("coalesce", sql.column(CAST, "sqlml q"), sql.column("error", "sqlml a"))
     columns = [sql.column(name, "sqlml q") for name in kept]
     columns += [sql.column("prediction", "sqlml a"), sql.alias(error, "error"), sql.column(INPUT_HASH, "sqlml q")]
-    matches = exp.EQ(this=exp.column("rowid", table="sqlml q", quoted=True), expression=sql.column(ID, "sqlml a"))
+    matches = exp.EQ(this=sql.column(ID, "sqlml q"), expression=sql.column(ID, "sqlml a"))
     asked, answers = sql.named(sql.table(ASKED), "sqlml q"), sql.named(sql.table(ANSWERS), "sqlml a")
     return sql.render(exp.select(*columns).from_(asked).join(answers, on=matches, join_type="left"))

@@ -6,10 +6,11 @@ the next time, and that what is stored is what the model said.
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from sqlml.engines.pyfunc import asked_select
 from sqlml.engines.surface import CAST
 from sqlml.errors import UnsupportedModel
 from sqlml.parity import Evidence
-from sqlml.pyfunc.answering import answered, features
+from sqlml.pyfunc.answering import answered, arrow, features
 from sqlml.signature import Signature
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ MOST_UNSTABLE = 0.01
 """The share of rows on which a model may contradict itself; past it, stored predictions would mean nothing."""
 COLUMNS_MISSING = 50
 """For up to so many columns a row is asked in which this one is NULL."""
+ASK_IT = "Or fill a prediction table without any SQL function: --engine pyfunc asks the model itself, in an isolated process."
 CONTRADICTS = "the model contradicts itself"
 STORED_OTHERWISE = "what is stored is not what the model says"
 LIBRARIES = ("duckdb", "pyarrow", "sqlglot")
@@ -76,7 +78,9 @@ class Asked(Evidence):
         )
 
 
-def ask(connection: Connection, worker: PyfuncWorker, described: Described, sample: exp.Query | None) -> Questions:
+def ask(
+    connection: Connection, worker: PyfuncWorker, described: Described, sample: str, *, thorough: bool = True
+) -> Questions:
     """Ask the model about rows of `sample` (a query over the table), of its input example, and with missing values.
 
     Raises:
@@ -88,11 +92,10 @@ def ask(connection: Connection, worker: PyfuncWorker, described: Described, samp
     if described.example is not None:
         connection.register(EXAMPLE, described.example)
         try:
-            parts.append(("example", _readable(connection, signature, exp.select("*").from_(sql.table(EXAMPLE)))))
+            parts.append(("example", _readable(connection, signature, sql.read_path(EXAMPLE))))
         finally:
             connection.unregister(EXAMPLE)
-    if sample is not None:
-        parts.append(("table", _readable(connection, signature, sample)))
+    parts.append(("table", _readable(connection, signature, sample)))
     parts = [(kind, rows) for kind, rows in parts if rows.num_rows]
     if not parts:
         raise UnsupportedModel(
@@ -102,14 +105,38 @@ def ask(connection: Connection, worker: PyfuncWorker, described: Described, samp
     parts.append(("missing values", _with_missing(parts[-1][1])))
     rows = _together([rows for _, rows in parts])
     kinds = tuple(kind for kind, part in parts for _ in range(part.num_rows))
-    examined = worker.examine(rows, seconds=SECONDS)
+    examined = worker.examine(rows, seconds=SECONDS if thorough else SECONDS / 4)
     return Questions(rows, kinds, examined, worker.origin, time.perf_counter() - started)
 
 
-def _readable(connection: Connection, signature: Signature, rows: exp.Query) -> pa.Table:
+def notes(described: Described) -> list[str]:
+    """What a person should know about how the model is asked."""
+    found = []
+    if described.signature.origin == "table":
+        found.append("The model has no signature: it is given every column of the table but the key.")
+    if described.signature.origin == "model":
+        found.append("The model has no signature: it is given the columns of its input example.")
+    if described.parameters:
+        shown = ", ".join(f"{name} = {value}" for name, value in described.parameters.items())
+        found.append(f"The model is asked with its parameters' defaults: {shown}.")
+    return found
+
+
+@contextlib.contextmanager
+def named_as_way_out(flavors: Mapping[str, object]) -> Iterator[None]:
+    """A model that cannot become SQL can still be asked: its refusal says so, where MLflow knows how."""
+    try:
+        yield
+    except UnsupportedModel as error:
+        if "python_function" in flavors:
+            error.hint = f"{error.hint} {ASK_IT}" if error.hint else ASK_IT
+        raise
+
+
+def _readable(connection: Connection, signature: Signature, rows: str) -> pa.Table:
     """Rows as the model is asked; those with a value that cannot be read are left out."""
-    query = asked_select(signature, rows.subquery(alias=sql.identifier(objects.SOURCE)))
-    found = connection.sql(sql.render(query)).to_arrow_table()
+    query = sql.with_source(objects.SOURCE, rows, sql.render(asked_select(signature, sql.table(objects.SOURCE))))
+    found = arrow(connection, query)
     return features(signature, found.filter(found.column(CAST).is_null()))
 
 
@@ -215,7 +242,7 @@ def _stored(
         number = sql.alias(sql.field(sql.column(objects.ROW), NUMBER), NUMBER)
         query = sql.select_from(sql.render(exp.select(exp.Star(), number)), rows)
         with answered(connection, ask_worker, signature, query, [NUMBER]) as found:
-            table = connection.sql(found).to_arrow_table()
+            table = arrow(connection, found)
     finally:
         connection.unregister(QUESTIONS)
     numbers = table.column(NUMBER).to_pylist()
