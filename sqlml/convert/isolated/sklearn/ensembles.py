@@ -8,11 +8,12 @@ import numpy as np
 
 from sqlml.convert.isolated.graph import Array
 from sqlml.convert.isolated.pairs import zipped
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, below, refuse
-from sqlml.convert.isolated.sklearn.functions import FUNCTIONS, image
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, Transforms, below, refuse
+from sqlml.convert.isolated.sklearn.inverses import inverse
 from sqlml.convert.isolated.sklearn.linear import above, best, class_labels
+from sqlml.convert.isolated.sklearn.release import since
 from sqlml.convert.isolated.sklearn.validate import check_names, numbers, refuse_text
-from sqlml.convert.isolated.table import FLOAT64, Feature, Table, beside, table_of
+from sqlml.convert.isolated.table import FLOAT64, INT64, Feature, Table, beside, table_of
 
 
 def one_hot(ctx: Context, said: Prediction, placement: Array) -> str:
@@ -60,6 +61,27 @@ def voting_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> 
     share = float(len(parts)) if weights is None else float(np.sum(weights))
     mean = graph.op("Div", scores, graph.double([share]))
     return Prediction("classifier", best(graph, mean), labels, mean)
+
+
+def voting_transform(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    """What the members say, side by side: probabilities, class numbers or values."""
+    sources = tuple(dict.fromkeys(s for f in table.features for s in f.sources))
+    soft = getattr(est, "voting", "") == "soft"
+    if soft and not est.flatten_transform:
+        raise refuse(est, step, "it gives a cube of probabilities.", "Set flatten_transform=True.")
+    parts = []
+    for name, member in zipped(active(est), est.estimators_):
+        said = ctx.predict(member, table, below(step, name))
+        if soft and said.probabilities is not None:
+            tensor, width, dtype = said.probabilities, len(said.classes), FLOAT64
+        elif said.kind == "regressor" and said.targets == 1:
+            tensor, width, dtype = said.values, 1, FLOAT64
+        elif said.kind == "classifier" and not soft:
+            tensor, width, dtype = one_hot(ctx, said, np.array([[float(c)] for c in said.classes])), 1, INT64
+        else:
+            raise refuse(est, step, f"what its member '{name}' says is not converted.")
+        parts.append(table_of(tensor, [Feature(dtype, nan=False, sources=sources, exact=dtype == INT64)] * width))
+    return beside(parts)
 
 
 def active(est: Estimator) -> list[str]:
@@ -112,22 +134,23 @@ def bagging_classifier(ctx: Context, est: Estimator, table: Table, step: str) ->
 
 
 def bagging_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
-    parts = [single(ctx, m, columns, path).values for m, columns, path in bagged(ctx, est, table, step)]
-    return Prediction("regressor", ctx.graph.op("Div", total(ctx, parts), ctx.graph.double([float(est.n_estimators)])))
+    said = [ctx.predict(m, columns, path) for m, columns, path in bagged(ctx, est, table, step)]
+    mean = ctx.graph.op("Div", total(ctx, [s.values for s in said]), ctx.graph.double([float(est.n_estimators)]))
+    return Prediction("regressor", mean, targets=said[0].targets)
 
 
 def ada_boost_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
-    """SAMME: each member gives its class its weight and takes a share of it from the others."""
     graph, labels = ctx.graph, class_labels(est, step)
     count = len(labels)
     if count < 2:
         raise refuse(est, step, "it knows one class only.", "Train on two classes or more.")
     array = numbers(graph, est, table, step, float32=True, keep=True)
-    parts = []
-    for i, (member, weight) in enumerate(zip(est.estimators_, est.estimator_weights_)):
-        said = ctx.predict(member, array, below(step, f"estimators_[{i}]"))
-        own = placed(est, said, list(labels), step)
-        parts.append(one_hot(ctx, said, np.where(own == 1, weight, -1 / (count - 1) * weight)))
+    weights = est.estimator_weights_[: len(est.estimators_)]
+    said = [ctx.predict(m, array, below(step, f"estimators_[{i}]")) for i, m in enumerate(est.estimators_)]
+    if not since(1, 6) and est.algorithm == "SAMME.R":
+        parts = [log_shares(ctx, est, s, count, step) for s in said]
+    else:
+        parts = [class_weights(ctx, est, s, list(labels), float(w), step) for s, w in zipped(said, weights)]
     scores = graph.op("Div", total(ctx, parts), graph.double([float(est.estimator_weights_.sum())]))
     if count == 2:
         decision = graph.op("Sub", graph.gather(scores, [1]), graph.gather(scores, [0]))
@@ -138,20 +161,41 @@ def ada_boost_classifier(ctx: Context, est: Estimator, table: Table, step: str) 
     return Prediction("classifier", best(graph, scores), labels, graph.op("Softmax", shares, axis=1), scores)
 
 
+def class_weights(
+    ctx: Context, est: Estimator, said: Prediction, labels: list[object], weight: float, step: str
+) -> str:
+    """SAMME: a member gives its class its weight and, since 1.3, takes a share of it from the others."""
+    own = placed(est, said, labels, step)
+    share = -1 / (len(labels) - 1) * weight if since(1, 3) else 0.0
+    return one_hot(ctx, said, np.where(own == 1, weight, share))
+
+
+def log_shares(ctx: Context, est: Estimator, said: Prediction, count: int, step: str) -> str:
+    """SAMME.R, which scikit-learn had before 1.6: the members' logarithms of probabilities, less their mean."""
+    graph = ctx.graph
+    if said.probabilities is None or len(said.classes) != count:
+        raise refuse(est, step, "a member of it has not a probability for each class.")
+    least = float(np.finfo(np.float64).eps)
+    logarithms = graph.op("Log", graph.op("Max", said.probabilities, graph.double([least] * count)))
+    mean = graph.op("Mul", graph.reduce("Sum", logarithms), graph.double([1.0 / count]))
+    return graph.op("Mul", graph.op("Sub", logarithms, mean), graph.double([float(count - 1)] * count))
+
+
 def stacked_table(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
     """What the members say, as the columns of the final estimator."""
     graph = ctx.graph
     parts = []
     sources = tuple(dict.fromkeys(s for f in table.features for s in f.sources))
     methods = [m for m in est.stack_method_ if m is not None]
+    binary = len(getattr(est, "classes_", ())) == 2
     for name, member, method in zipped(active(est), est.estimators_, methods):
         path = below(step, name)
         said = ctx.predict(member, table, path)
         width = len(said.classes) or said.targets
         if method == "predict_proba" and said.probabilities is not None:
             tensor = said.probabilities
-            if width == 2:
-                tensor, width = graph.gather(tensor, [1]), 1
+            if binary:
+                tensor, width = graph.gather(tensor, range(1, width)), width - 1
         elif method == "decision_function" and said.decision is not None:
             tensor, width = said.decision, 1 if width == 2 else width
         elif method == "predict" and said.kind == "regressor":
@@ -181,44 +225,11 @@ def stacking_regressor(ctx: Context, est: Estimator, table: Table, step: str) ->
 
 
 def transformed_target(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
-    """The regressor's answer through the inverse of the function or scaler that its target went through."""
-    from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
-
-    graph, inverse = ctx.graph, est.transformer_
+    """The regressor's answer back through the inverse of what its target went through."""
     said = ctx.predict(est.regressor_, table, below(step, "regressor"))
     sources = tuple(dict.fromkeys(s for f in table.features for s in f.sources))
     answer = table_of(said.values, [Feature(FLOAT64, sources=sources, exact=False)] * said.targets)
-    tensor = said.values
-    if type(inverse) is FunctionTransformer:
-        if inverse.validate:
-            # check_array on the prediction itself: an infinite one raises.
-            answer = graph.refuse_infinite(graph.refuse_missing(answer, "FunctionTransformer"), "FunctionTransformer")
-        if inverse.inverse_func is not None:
-            function = FUNCTIONS.get(inverse.inverse_func) if isinstance(inverse.inverse_func, np.ufunc) else None
-            if function is None or inverse.inv_kw_args:
-                name = getattr(inverse.inverse_func, "__name__", repr(inverse.inverse_func))
-                known = "exp, expm1, square, sqrt, log, log1p"
-                why = f"the inverse of its target's transformation is the Python function {name!r}."
-                raise refuse(est, step, why, f"Use one of numpy's {known}.")
-            image(function, answer.features[0])
-            tensor = function.emit(graph, tensor)
-    elif type(inverse) is StandardScaler:
-        graph.refuse_infinite(answer, "StandardScaler")
-        if inverse.with_std:
-            tensor = graph.op("Mul", tensor, graph.double(inverse.scale_))
-        if inverse.with_mean:
-            tensor = graph.op("Add", tensor, graph.double(inverse.mean_))
-    elif type(inverse) is MinMaxScaler:
-        graph.refuse_infinite(answer, "MinMaxScaler")
-        tensor = graph.op("Div", graph.op("Sub", tensor, graph.double(inverse.min_)), graph.double(inverse.scale_))
-    else:
-        raise refuse(
-            est,
-            step,
-            f"its target went through {type(inverse).__name__}.",
-            "Use a StandardScaler or numpy's log1p and expm1.",
-        )
-    return Prediction("regressor", tensor, targets=said.targets, precision=said.precision)
+    return replace(said, values=inverse(ctx, est.transformer_, answer, below(step, "transformer")))
 
 
 def dummy_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
@@ -236,6 +247,13 @@ def dummy_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Pr
     values = np.asarray(est.predict(np.zeros((1, 1))), dtype=np.float64).reshape(-1)
     return Prediction("regressor", ctx.graph.rows(values), targets=len(values))
 
+
+TRANSFORMERS: Transforms = {
+    "ensemble.VotingClassifier": voting_transform,
+    "ensemble.VotingRegressor": voting_transform,
+    "ensemble.StackingClassifier": stacked_table,
+    "ensemble.StackingRegressor": stacked_table,
+}
 
 PREDICTORS: Predicts = {
     "ensemble.VotingClassifier": voting_classifier,

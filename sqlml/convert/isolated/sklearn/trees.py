@@ -9,7 +9,7 @@ is then summed in the original's own order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ import scipy.sparse
 from onnx import numpy_helper
 
 from sqlml.convert.isolated.graph import Array, Graph
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, refuse
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, below, refuse
 from sqlml.convert.isolated.sklearn.linear import above, class_labels, expit, two_columns
 from sqlml.convert.isolated.sklearn.release import since
 from sqlml.convert.isolated.sklearn.validate import numbers
-from sqlml.convert.isolated.table import Table
+from sqlml.convert.isolated.table import FLOAT32, Table, table_of
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,17 @@ def tree_ensemble(graph: Graph, tensor: str, trees: Sequence[Tree], targets: int
 
 def as_float32(ctx: Context, est: Estimator, table: Table, step: str, *, nan: bool) -> str:
     """The input as the float32 that the trees compare, held in doubles."""
+    return ctx.graph.tensor(single_precision(ctx, est, table, step, nan=nan))
+
+
+def single_precision(ctx: Context, est: Estimator, table: Table, step: str, *, nan: bool) -> Table:
     who = type(est).__name__
     table = numbers(ctx.graph, est, table, step, finite="none", float32=True)
     if not nan:
         table = ctx.graph.refuse_missing(table, who)
     table = ctx.graph.refuse_beyond_float32(table, who)
-    return ctx.graph.round32(ctx.graph.tensor(table))
+    features = [replace(f, dtype=FLOAT32) for f in table.features]
+    return table_of(ctx.graph.round32(ctx.graph.tensor(table)), features, sparse=table.sparse)
 
 
 def takes_nan(tree: Estimator, table: Table, *, in_forest: bool = False) -> bool:
@@ -134,7 +139,7 @@ def fractions(tree: Any) -> Array:
         return values
     total = values.sum(axis=1, keepdims=True)
     total[total == 0.0] = 1.0
-    return values / total
+    return np.asarray(values / total)
 
 
 def class_values(tree: Any, index: int) -> Array:
@@ -179,9 +184,15 @@ def complementary(tree: Any) -> bool:
 
 
 def decision_tree_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
-    single_output(est, step)
     tensor = as_float32(ctx, est, table, step, nan=takes_nan(est, table))
-    return Prediction("regressor", tree_ensemble(ctx.graph, tensor, [regression_tree(est.tree_)], 1))
+    return Prediction("regressor", leaf_sums(ctx, [est.tree_], tensor), targets=int(est.tree_.n_outputs))
+
+
+def leaf_sums(ctx: Context, trees: Sequence[Any], tensor: str) -> str:
+    """The trees' values added up, [N, targets]."""
+    width = int(trees[0].n_outputs)
+    parts = [fitted_tree(t, np.asarray(t.value[:, k, 0], dtype=np.float64), k) for t in trees for k in range(width)]
+    return tree_ensemble(ctx.graph, tensor, parts, width)
 
 
 def regression_tree(tree: Any, scale: float = 1.0, target: int = 0) -> Tree:
@@ -189,44 +200,62 @@ def regression_tree(tree: Any, scale: float = 1.0, target: int = 0) -> Tree:
 
 
 def forest_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
-    single_output(est, step)
-    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est.estimators_[0], table, in_forest=True))
-    total = tree_ensemble(ctx.graph, tensor, [regression_tree(e.tree_) for e in est.estimators_], 1)
-    return Prediction("regressor", ctx.graph.op("Div", total, ctx.graph.double([float(len(est.estimators_))])))
+    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est.estimators_[0], table))
+    trees = [member.tree_ for member in est.estimators_]
+    mean = ctx.graph.op("Div", leaf_sums(ctx, trees, tensor), ctx.graph.double([float(len(trees))]))
+    return Prediction("regressor", mean, targets=int(trees[0].n_outputs))
 
 
 def boosted(ctx: Context, est: Estimator, table: Table, step: str) -> tuple[str, int]:
-    """The raw scores of gradient boosting: the constant it starts from, then learning_rate * leaf, stage by stage."""
-    own_init = est.init is None or (isinstance(est.init, str) and est.init == "zero")
-    if not own_init and type(est.init_).__name__ not in ("DummyClassifier", "DummyRegressor"):
-        why = f"it starts from an init estimator of its own ({type(est.init_).__name__})."
-        raise refuse(est, step, why, "Train with init=None or init='zero'.")
-    tensor = as_float32(ctx, est, table, step, nan=False)
-    # The starting value does not depend on X, for the default init is a Dummy: the original itself computes it.
-    start = np.asarray(est._raw_predict_init(np.zeros((1, est.n_features_in_), dtype=np.float32)))[0]
-    width = len(start)
-    trees = [leaf(float(value), k) for k, value in enumerate(start)]
-    trees += [
+    """The raw scores of gradient boosting: what it starts from, then learning_rate * leaf, stage by stage."""
+    array = single_precision(ctx, est, table, step, nan=False)
+    width = est.estimators_.shape[1]
+    trees = [
         regression_tree(est.estimators_[i, k].tree_, est.learning_rate, k)
         for i in range(est.estimators_.shape[0])
         for k in range(width)
     ]
-    return tree_ensemble(ctx.graph, tensor, trees, width), width
+    fixed = isinstance(est.init_, str) or type(est.init_).__name__ in ("DummyClassifier", "DummyRegressor")
+    if not fixed:
+        start = started(ctx, est, array, below(step, "init"))
+        return ctx.graph.op("Add", start, tree_ensemble(ctx.graph, ctx.graph.tensor(array), trees, width)), width
+    # The starting value does not depend on X: the original itself computes it.
+    value = np.asarray(est._raw_predict_init(np.zeros((1, est.n_features_in_), dtype=np.float32)))[0]
+    trees = [leaf(float(v), k) for k, v in enumerate(value)] + trees
+    return tree_ensemble(ctx.graph, ctx.graph.tensor(array), trees, width), width
+
+
+def started(ctx: Context, est: Estimator, array: Table, step: str) -> str:
+    """What an init estimator says, through the link of the loss; it is given the float32 array."""
+    graph = ctx.graph
+    said = ctx.predict(est.init_, array, step)
+    if said.kind == "regressor":
+        return said.values
+    if said.probabilities is None:
+        raise refuse(est.init_, step, "it has no probabilities to start from.")
+    # Before 1.8 the probabilities stayed further away from 0 and 1.
+    eps = float(np.finfo(np.float64 if since(1, 8) else np.float32).eps)
+    shares = graph.op("Clip", said.probabilities, graph.double(eps), graph.double(1 - eps))
+    if len(said.classes) == 2:
+        yes = graph.gather(shares, [1])
+        odds = graph.op("Log", graph.op("Div", yes, graph.op("Sub", graph.double([1.0]), yes)))
+        return graph.op("Mul", odds, graph.double([0.5])) if est.loss == "exponential" else odds
+    logarithms = graph.op("Log", shares)
+    return graph.op("Sub", logarithms, graph.reduce("Mean", logarithms)) if since(1, 4) else logarithms
 
 
 def gradient_boosting_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     graph = ctx.graph
     labels = class_labels(est, step)
     raw, width = boosted(ctx, est, table, step)
-    if width == 1 and est.loss != "exponential" and not since(1, 4):
-        both = two_columns(graph, expit(graph, raw))
-        return Prediction("classifier", graph.argmax(both), labels, both, raw)  # the first of two equal probabilities
     if width == 1:
-        # Here the original says >= 0, unlike its siblings. Exponential loss: HalfLogitLink.
+        # Exponential loss: HalfLogitLink.
         doubled = graph.op("Mul", raw, graph.double([2.0])) if est.loss == "exponential" else raw
-        return Prediction(
-            "classifier", above(graph, raw, inclusive=True), labels, two_columns(graph, expit(graph, doubled)), raw
-        )
+        probabilities = two_columns(graph, expit(graph, doubled))
+        # Here the original says >= 0, unlike its siblings; before 1.4 it asked which probability is the larger.
+        asked = since(1, 4) or est.loss == "exponential"
+        values = above(graph, raw, inclusive=True) if asked else graph.argmax(probabilities)
+        return Prediction("classifier", values, labels, probabilities, raw)
     return Prediction("classifier", graph.argmax(raw), labels, graph.op("Softmax", raw, axis=1), raw)
 
 
