@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlml import (
@@ -143,7 +144,7 @@ def _deploy(connection: Connection, options: Options, job: jobs.Job) -> Deployed
         migrations.migrate(connection)
         with (
             leases.lease(connection, prepared.name, job.id),
-            pyfunc.askers(connection, options.policy, job) as askers,
+            pyfunc.askers(connection, options.policy, partial(job.log, "score")) as askers,
         ):
             version, evidence = _stage(connection, options, prepared, job, askers)
             scored = _score_and_switch(connection, options, prepared, version, job, askers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlml import jobs, live, objects, pyfunc, sql
@@ -86,7 +87,7 @@ def rollback(
         job.log("switch", f"{deployment.name}: v{current.version} -> v{target.version}")
         scored = None
         if target.prediction_table is not None:
-            with pyfunc.askers(connection, policy, job) as askers:
+            with pyfunc.askers(connection, policy, partial(job.log, "score")) as askers:
                 scored = score_version(connection, target, job, askers)
         return RolledBack(deployment.name, current.version, target.version, scored, job.id)
 
@@ -152,7 +153,7 @@ def set_live(connection: Connection, name: str, wanted: bool, *, listener: jobs.
             )
         job.log("live", f"{deployment.name} is {'live' if wanted else 'no longer live'}")
         if wanted:
-            with pyfunc.askers(connection, None, job) as askers:
+            with pyfunc.askers(connection, None, partial(job.log, "score")) as askers:
                 score_version(connection, version, job, askers)
 
 

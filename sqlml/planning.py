@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlml import comparison, contract, jobs, live, objects, pyfunc, stage
@@ -98,7 +99,10 @@ def _would_change(
             f"not compared with v{before.version}: the catalog is an older one, which the next deploy brings up to date"
         ]
     try:
-        with pyfunc.askers(connection, options.policy, job) as askers, atomic(connection, prepared.name):
+        with (
+            pyfunc.askers(connection, options.policy, partial(job.log, "score")) as askers,
+            atomic(connection, prepared.name),
+        ):
             if version.engine == "pyfunc":
                 stage.store_model(connection, prepared)
             records.insert_row(connection, "versions", version)

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
@@ -80,7 +81,7 @@ def score(
     with (
         jobs.running(connection, job),
         leases.lease(connection, deployment.name, job.id),
-        pyfunc.askers(connection, policy, job) as askers,
+        pyfunc.askers(connection, policy, partial(job.log, "score")) as askers,
     ):
         return score_version(connection, version, job, askers, all_rows=all_rows)
 

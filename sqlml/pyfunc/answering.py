@@ -78,10 +78,10 @@ class Askers:
 
 
 @contextlib.contextmanager
-def askers(connection: Connection, policy: Policy | None, job: jobs.Job) -> Iterator[Askers]:
+def askers(connection: Connection, policy: Policy | None, log: Log) -> Iterator[Askers]:
     """No process yet: versions of other engines need none."""
     with contextlib.ExitStack() as stack:
-        yield Askers(connection, policy or Policy(), lambda text: job.log("score", text), stack)
+        yield Askers(connection, policy or Policy(), log, stack)
 
 
 @contextlib.contextmanager

@@ -179,14 +179,14 @@ def check(
     largest, errors = 0.0, 0
     answers = _rows(examined.answers)
     for position, (row, said) in enumerate(zip(examined.rows, answers, strict=True)):
-        apart = _apart(said, stored[row])
+        distance = apart(said, stored[row])
         errors += said[-1] is not None
         if unstable[position] is not None:
             outcome = "contradicts itself"
             when[str(unstable[position]).partition(":")[0]] += 1
-        elif apart <= examined.tolerance:
+        elif distance <= examined.tolerance:
             outcome = "agrees" if said[-1] is None else "raises"
-            largest = max(largest, apart)
+            largest = max(largest, distance)
         else:
             outcome = STORED_OTHERWISE
         if outcome in ("contradicts itself", STORED_OTHERWISE) and len(examples) < 5:
@@ -245,21 +245,23 @@ def _stored(
             table = arrow(connection, found)
     finally:
         connection.unregister(QUESTIONS)
-    numbers = table.column(NUMBER).to_pylist()
-    errors = table.column("error").to_pylist()
-    values = table.column("prediction").to_pylist()
-    unpacked = [
-        tuple((value or {}).get(name) for name in signature.targets) if signature.targets else (value,)
-        for value in values
-    ]
-    return {n: (*value, error) for n, value, error in zip(numbers, unpacked, errors, strict=True)}
+    found_rows = unpacked(signature, table.column("prediction"), table.column("error"))
+    return dict(zip(table.column(NUMBER).to_pylist(), found_rows, strict=True))
+
+
+def unpacked(signature: Signature, predictions: pa.ChunkedArray, errors: pa.ChunkedArray) -> list[tuple[Any, ...]]:
+    """Per row its values, a STRUCT's one by one, and its error."""
+    values: list[tuple[Any, ...]] = [(value,) for value in predictions.to_pylist()]
+    if signature.targets:
+        values = [tuple((one or {}).get(name) for name in signature.targets) for (one,) in values]
+    return [(*value, error) for value, error in zip(values, errors.to_pylist(), strict=True)]
 
 
 def _rows(answers: pa.Table) -> list[tuple[Any, ...]]:
     return list(zip(*(answers.column(name).to_pylist() for name in answers.column_names), strict=True))
 
 
-def _apart(said: tuple[Any, ...], stored: tuple[Any, ...]) -> float:
+def apart(said: tuple[Any, ...], stored: tuple[Any, ...]) -> float:
     """How far two rows are from each other, as gates measure it; infinity where they are not comparable.
 
     The texts of errors may hold a row's position, so that there is one is what is compared.
