@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sqlml.checking import Checked, check, check_all
     from sqlml.comparison import Difference, diff
     from sqlml.connecting import connect
+    from sqlml.convert.pyfunc import Policy
     from sqlml.deploy import deploy_db
     from sqlml.deployment import Deployed
     from sqlml.errors import SqlmlError
@@ -34,6 +35,7 @@ _HOMES = {
     "Event": "state",
     "Job": "jobs",
     "Plan": "planning",
+    "Policy": "convert.pyfunc",
     "Scored": "scoring",
     "SqlmlError": "errors",
     "Status": "state",
@@ -66,6 +68,7 @@ __all__ = [
     "Event",
     "Job",
     "Plan",
+    "Policy",
     "Scored",
     "SqlmlError",
     "Status",

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlml import convert, environments, registry
+from sqlml import convert, environments, pyfunc, registry
+from sqlml.convert.pyfunc import Policy, open_pyfunc
 from sqlml.engines.choose import choose_engine
+from sqlml.engines.pyfunc import NO_SHELL
 from sqlml.errors import SqlmlError
 from sqlml.registry import ModelVersion
 from sqlml.signature import Signature
@@ -80,7 +82,12 @@ def _checked(model: ModelVersion, engine: str, policy: Mapping[str, Any], log: C
     with tempfile.TemporaryDirectory(prefix="sqlml-") as folder:
         artifact = registry.download(model, Path(folder) / "artifact", log)
         try:
-            with convert.open_worker(artifact.entry, log=log, **policy) as worker:
+            if engine == "pyfunc":
+                return _asked(model, artifact.entry, Policy(**policy), log)
+            with (
+                pyfunc.named_as_way_out(artifact.flavors),
+                convert.open_worker(artifact.entry, log=log, **policy) as worker,
+            ):
                 onnx = worker.convert()
                 chosen, why = choose_engine(onnx, engine)
         except SqlmlError as error:
@@ -117,6 +124,24 @@ def environment_of(
     with tempfile.TemporaryDirectory(prefix="sqlml-") as folder:
         artifact = registry.download(model, Path(folder) / "artifact")
         return environments.choose(artifact.entry, log=log)
+
+
+def _asked(model: ModelVersion, entry: Path, policy: Policy, log: Callable[[str], None]) -> Checked:
+    """A python_function loads and says what it takes; what it gives is found out with rows of a table."""
+    with open_pyfunc(entry, policy, log=log) as worker:
+        described = worker.describe(None)
+    return Checked(
+        reference=model.reference,
+        model=model.description,
+        works=True,
+        engine="pyfunc",
+        why=f"asked for: {NO_SHELL}",
+        hint=None,
+        estimator=worker.origin.get("estimator"),
+        inputs=tuple(f"{column.name} {column.type}" for column in described.signature.columns),
+        outputs=None,
+        exit_code=0,
+    )
 
 
 def _refused(model: ModelVersion, error: SqlmlError) -> Checked:

@@ -28,6 +28,8 @@ SETTINGS: dict[str, Kind] = {
     "allow_pickle": "flag",
     "require_isolation": "flag",
     "model_env": "environment",
+    "model_timeout": "number",
+    "model_memory": "number",
 }
 # Read where it is needed, from the variable only: where models' environments are kept says nothing about a project.
 CACHE_VARIABLE = "SQLML_MODEL_ENV_CACHE"
@@ -94,6 +96,10 @@ class Settings:
     allow_pickle: bool = True
     require_isolation: bool = False
     model_env: str = "auto"
+    model_timeout: float = 120
+    """Seconds that a model's process may take for one request: a conversion, or a batch of rows."""
+    model_memory: float = 4096
+    """MB that it may take."""
     deployments: Mapping[str, DeploymentSettings] = field(default_factory=dict)
     hbase: Mapping[str, Any] = field(default_factory=dict)  # Any: each of its kind in HBASE_SETTINGS
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -351,12 +357,16 @@ tracking_uri = "sqlite:///mlflow.db"
 # is installed here), current (here, and the difference is recorded), or the path of an environment (SQLML_MODEL_ENV).
 # model_env = "auto"
 
+# What a model's process may take: seconds for one request (a conversion, or a batch of rows of a model that is asked), and MB.
+# model_timeout = 120
+# model_memory = 4096
+
 # One section for each deployment, so that `sqlml deploy churn:Production` needs no flags.
 # [deployments.churn]
 # model = "churn"           # the registered model; by default the section's name
 # table = "customers"       # the table that is scored
 # key = "customer_id"       # or ["country", "customer_id"]
-# engine = "auto"           # auto, sql or python
+# engine = "auto"           # auto, sql, python, or pyfunc (an isolated process fills the table, no SQL functions)
 # threshold = 0.5           # binary classifiers: the probability from which the prediction is the positive class
 # live = false              # triggers keep predictions up to date; DuckDB then refuses MERGE and upserts on the table
 

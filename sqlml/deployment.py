@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlml.convert.isolation import MEMORY_BYTES, TIMEOUT_S
 from sqlml.convert.pyfunc import Policy
+from sqlml.engines.pyfunc import NO_SHELL
 from sqlml.errors import UsageError
 from sqlml.relation import split_name
 from sqlml.scoring import Scored
@@ -227,9 +228,10 @@ class Deployed:
     seconds: float
 
     def sentence(self) -> str:
-        return (
+        said = (
             f"{self.name} deployment v{self.version}: {self.resolved}, on engine {self.engine}, in {self.seconds:.1f} s"
         )
+        return f"{said}. {NO_SHELL[0].upper()}{NO_SHELL[1:]}" if self.engine == "pyfunc" else said
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         return asdict(self)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlglot
 from sqlglot import exp
 
-from sqlml import jobs, objects, placing, sql
+from sqlml import jobs, objects, placing, pyfunc, sql
 from sqlml.binding import bind
 from sqlml.catalog import leases, records
 from sqlml.catalog.migrations import schema_exists
 from sqlml.catalog.records import Version
+from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
 from sqlml.engines.surface import output_columns
 from sqlml.errors import BindingError, UsageError
@@ -42,12 +45,14 @@ def score_to(
     key: Sequence[str],
     where: str | None = None,
     partition_by: Sequence[str] = (),
+    policy: Policy | None = None,
     listener: jobs.Listener | None = None,
 ) -> Scored:
     """Score `source` (a table, view or path) with the active version into `target` (a new table, a file, or a folder).
 
     The result has the key columns, the predictions, `error`, `input_hash`, `scoring_id`, `scored_at` and
-    `deployment_version`. `where` is SQL, run with the caller's rights. A target is complete or not there.
+    `deployment_version`. `where` is SQL, run with the caller's rights. A target is complete or not there. `policy` says
+    how the process of a python_function may run.
 
     Raises:
         BindingError: the source does not fit the model.
@@ -73,9 +78,10 @@ def score_to(
             check_keys(connection, relation, keys, total, None if condition is None else condition.this)
         job.log("score", f"{total:,} rows of {relation.label} -> {target}")
         scoring_id = str(uuid.uuid4())
-        query = _query(connection, version, rows, keys, partition_by, scoring_id)
         _record(connection, version, relation, target, scoring_id, job)
-        with translated(target):
+        kept = [*keys, *(p for p in partition_by if p.lower() not in {k.lower() for k in keys})]
+        with translated(target), _answers(connection, version, rows, kept, policy, job) as answers:
+            query = _stamped(version, answers, kept, scoring_id)
             written, failed = _write(connection, version, query, target, partition_by)
         with atomic(connection, deployment.name):
             records.begin_change(connection, deployment.name)
@@ -134,21 +140,44 @@ def _rows(relation: Relation, columns: Sequence[str], where: str | None, partiti
     return rows.where(condition.this)
 
 
-def _query(
+@contextlib.contextmanager
+def _answers(
     connection: Connection,
     version: Version,
     rows: exp.Select,
-    keys: Sequence[str],
-    partition_by: Sequence[str],
-    scoring_id: str,
-) -> str:
+    kept: Sequence[str],
+    policy: Policy | None,
+    job: jobs.Job,
+) -> Iterator[str]:
+    """SQL text with the kept columns of the rows, their predictions and `input_hash`."""
     recorded = objects.recorded_query(connection, version.deployment, version.version, "rows")
-    answers = sql.with_source(objects.SOURCE, sql.render(rows), recorded)
-    outputs = [*(name for name, _ in output_columns(version.contract)), "input_hash"]
-    kept = [*keys, *(p for p in partition_by if p.lower() not in {k.lower() for k in keys})]
+    found = sql.with_source(objects.SOURCE, sql.render(rows), recorded)
     columns: list[exp.Expression] = [sql.alias(sql.field(sql.column(objects.ROW), name), name) for name in kept]
-    columns += [sql.column(name) for name in outputs]
+    if version.engine != "pyfunc":
+        columns += [sql.column(name) for name, _ in output_columns(version.contract)]
+        columns.append(sql.column("input_hash"))
+        yield sql.select_from(sql.render(exp.select(*columns)), found)
+        return
+    everything = sql.render(exp.select(exp.Star(except_=[sql.identifier(objects.ROW)]), *columns))
+    with (
+        pyfunc.askers(connection, policy, partial(job.log, "score")) as askers,
+        pyfunc.answered(
+            connection,
+            lambda: askers.worker(version),
+            version.contract,
+            sql.select_from(everything, found),
+            kept,
+            job,
+        ) as answers,
+    ):
+        yield answers
+
+
+def _stamped(version: Version, answers: str, kept: Sequence[str], scoring_id: str) -> str:
+    columns = [sql.column(name) for name in kept]
+    columns += [sql.column(name) for name, _ in output_columns(version.contract)]
     columns += [
+        sql.column("input_hash"),
         sql.alias(sql.cast(sql.text(scoring_id), "UUID"), "scoring_id"),
         sql.alias(sql.UTC_NOW.copy(), "scored_at"),
         sql.alias(sql.cast(sql.integer(version.version), "INTEGER"), "deployment_version"),

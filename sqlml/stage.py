@@ -196,7 +196,7 @@ def tags(prepared: Prepared, version: Version, database: str) -> dict[str, str]:
         f"{prefix}.version": str(version.version),
         f"{prefix}.engine": version.engine,
         f"{prefix}.deployed_at": version.deployed_at.isoformat(timespec="seconds"),
-        f"{prefix}.onnx_sha256": version.model_sha256,
+        **({} if version.engine == "pyfunc" else {f"{prefix}.onnx_sha256": version.model_sha256}),
         # Where the store keeps no hashes, the first deployment's is what every later download is compared with.
         DIGEST_TAG: version.artifact_sha256,
     }

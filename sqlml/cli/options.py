@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+import sqlml
 from sqlml import config
 from sqlml.errors import UsageError
 
@@ -70,7 +71,11 @@ def model(command: Command) -> Command:
                 help="Column or columns that identify a row, with commas. Without --table with types"
                 ' ("id BIGINT"): makes a table NAME.inputs.',
             ),
-            click.option("--engine", type=click.Choice(config.ENGINES), help="What computes predictions. [auto]"),
+            click.option(
+                "--engine",
+                type=click.Choice(config.ENGINES),
+                help="What computes predictions; pyfunc asks the model itself and makes no functions. [auto]",
+            ),
             click.option("--threshold", type=float, help="Two classes: probability from which it is the positive one."),
             click.option("--live/--no-live", default=None, help="Let triggers keep predictions up to date."),
             click.option(
@@ -97,6 +102,18 @@ def conversion(found: config.Settings) -> dict[str, Any]:  # Any: keyword argume
         "require_isolation": found.require_isolation,
         "model_env": found.model_env,
     }
+
+
+def policy() -> sqlml.Policy:
+    """How the process of a python_function may run, by the environment and the file."""
+    found = settings()
+    return sqlml.Policy(
+        allow_pickle=found.allow_pickle,
+        require_isolation=found.require_isolation,
+        model_env=found.model_env,
+        timeout_s=found.model_timeout,
+        memory_bytes=int(found.model_memory) << 20,
+    )
 
 
 def version_number(text: str) -> int:
@@ -143,4 +160,6 @@ def deployment_arguments(
         "accept_contract_change": accept_contract_change,
         "why": why,
         **conversion(found),
+        "model_timeout": found.model_timeout,
+        "model_memory": int(found.model_memory),
     }

@@ -46,7 +46,7 @@ def score(
     listener = output.listener(as_json)
     with connection.changing(database) as opened:
         if name is None:
-            scored = sqlml.score_all_deployments(opened, all_rows=all_rows, listener=listener)
+            scored = sqlml.score_all_deployments(opened, all_rows=all_rows, policy=options.policy(), listener=listener)
         elif source is not None and target is not None:
             parts = config.names(partition_by or "")
             scored = [
@@ -58,11 +58,12 @@ def score(
                     key=config.names(key or ""),
                     where=where,
                     partition_by=parts,
+                    policy=options.policy(),
                     listener=listener,
                 )
             ]
         else:
-            scored = [sqlml.score(opened, name, all_rows=all_rows, listener=listener)]
+            scored = [sqlml.score(opened, name, all_rows=all_rows, policy=options.policy(), listener=listener)]
     views.scored(scored, as_json)
 
 

@@ -42,7 +42,7 @@ WATCH_SECONDS = 0.1
 LAST_WORDS_SECONDS = 1.0
 CONVERSION = "conversion"
 """What a worker is started for, as its errors call it; "model" where a python_function is asked."""
-LARGER_LIMIT = "A smaller model would do; the limits are timeout_s and memory_bytes of sqlml.convert.open_worker."
+LARGER_LIMIT = "A smaller model would do; the limits are SQLML_MODEL_TIMEOUT (seconds) and SQLML_MODEL_MEMORY (MB)."
 
 ERRORS: Mapping[str, type[SqlmlError]] = {
     "unsupported": UnsupportedModel,

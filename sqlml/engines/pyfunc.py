@@ -16,6 +16,7 @@ from sqlml.engines.stages import nested
 from sqlml.engines.surface import CAST
 from sqlml.signature import Column, Signature
 
+NO_SHELL = "no shell can call it; sqlml score asks the model"
 NOTE = (
     "No shell can call this model: a python_function is Python, and has no SQL function. Its predictions are rows of"
     " {name}.current, which `sqlml score {name}` fills from an isolated process."
