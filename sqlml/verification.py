@@ -1,19 +1,23 @@
-"""Is a deployment still what was deployed: its objects, its stored predictions, its source?"""
+"""Is a deployment still what was deployed: its objects, its stored predictions, its source, its model's answers?"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from sqlml import sql
-from sqlml.catalog import records
+from sqlml import pyfunc, sql
+from sqlml.catalog import migrations, records
 from sqlml.catalog.records import Version
-from sqlml.database import facts
+from sqlml.database import atomic, facts
+from sqlml.errors import SqlmlError
 from sqlml.predictions import Target, target_of
+from sqlml.rechecking import Finding, Policy, functions_then_and_now, model_and_functions, stored_model
 from sqlml.relation import count
 from sqlml.restoring import CannotCompare, replaced
+from sqlml.stage import store_evidence
 from sqlml.state import problems
 
 if TYPE_CHECKING:
@@ -24,11 +28,12 @@ SAMPLE_ROWS = 200_000
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One thing that was looked at; `checked` is False where it could not be, and `detail` says why."""
 
     name: str
     passed: bool
     detail: str
+    checked: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,14 +44,43 @@ class Verification:
 
     @property
     def passed(self) -> bool:
+        """Nothing differs, in all that could be looked at."""
         return all(check.passed for check in self.checks)
 
+    @property
+    def complete(self) -> bool:
+        """Everything could be looked at."""
+        return all(check.checked for check in self.checks)
+
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
-        return {**asdict(self), "passed": self.passed}
+        return {**asdict(self), "passed": self.passed, "complete": self.complete}
 
 
-def verify(connection: Connection, name: str) -> Verification:
-    """Compare a deployment with its record and its stored predictions with what its functions say now.
+def verify(
+    connection: Connection,
+    name: str,
+    *,
+    original: bool = True,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+    allow_pickle: bool = True,
+    require_isolation: bool = False,
+    model_env: str | None = None,
+    log: Callable[[str], None] = lambda _: None,
+) -> Verification:
+    """Compare a deployment with its record, its stored predictions, and the model itself.
+
+    The evidence is stored in sqlml.parity where the database may be written to.
+
+    Args:
+        connection: An open connection without a transaction.
+        name: The deployment.
+        original: Load the model once more and ask it: about what it was asked when it was deployed, about hostile rows,
+            and about rows of its table as they are now. False compares only what is in the database.
+        tracking_uri, registry_uri: Where the model is; by default where it was deployed from.
+        allow_pickle, require_isolation, model_env: How it may be loaded, as for deploy_db; by default in the environment
+            that it was deployed with.
+        log: Called with what happens, line by line.
 
     Raises:
         NotDeployed: there is none of that name, or nothing is active.
@@ -58,8 +92,39 @@ def verify(connection: Connection, name: str) -> Verification:
     if not facts(connection).read_only:
         checks.append(_definitions(connection, version))
     if version.prediction_table is not None and not found:
-        checks += _predictions(connection, target_of(connection, version))
+        target = target_of(connection, version)
+        checks += [_keys(connection, target), _current(connection, target)]
+        if version.engine != "pyfunc":
+            checks.append(_recomputed(connection, target))
+        elif original:
+            asked = pyfunc.Policy(allow_pickle, require_isolation, model_env or version.model_env or "auto")
+            checks.append(_asked_again(connection, target, version, asked, log))
+    if version.engine != "pyfunc" and not found:
+        policy = Policy(tracking_uri, registry_uri, allow_pickle, require_isolation, model_env)
+        checks += _answers(connection, version, policy if original else None, log)
     return Verification(deployment.name, version.version, tuple(checks))
+
+
+def _answers(
+    connection: Connection, version: Version, policy: Policy | None, log: Callable[[str], None]
+) -> list[Check]:
+    """What the model and the functions say, then and now."""
+    try:
+        model = stored_model(connection, version)
+    except SqlmlError as error:
+        return [Check("functions", True, f"not compared: {error.message}", checked=False)]
+    first, then = functions_then_and_now(connection, version, model)
+    findings: list[Finding] = [] if first.held is None and policy is None else [first]
+    if policy is not None:
+        more, evidence = model_and_functions(connection, version, model, then, policy, log)
+        findings += more
+        if evidence is not None and not facts(connection).read_only:
+            migrations.migrate(connection)
+            with atomic(connection, version.deployment):
+                store_evidence(connection, version, evidence)
+    # Answers that nobody kept are no reason to call a verification incomplete that has asked the model itself.
+    findings = [f for f in findings if f.held is not None or f is not first or len(findings) == 1]
+    return [Check(f.name, f.held is not False, f.detail, checked=f.held is not None) for f in findings]
 
 
 def _definitions(connection: Connection, version: Version) -> Check:
@@ -74,8 +139,16 @@ def _definitions(connection: Connection, version: Version) -> Check:
     return Check("definitions", not changed, detail)
 
 
-def _predictions(connection: Connection, target: Target) -> list[Check]:
-    return [_keys(connection, target), _current(connection, target), _recomputed(connection, target)]
+def _asked_again(
+    connection: Connection, target: Target, version: Version, policy: pyfunc.Policy, log: Callable[[str], None]
+) -> Check:
+    """Stored predictions of a model that is asked, asked for again."""
+    try:
+        seen, unequal = pyfunc.asked_again(connection, target, version, policy, log)
+    except SqlmlError as error:
+        return Check("recomputed", True, f"not compared: {error.message}", checked=False)
+    detail = f"{unequal:,} of {seen:,} rows" if unequal else f"{seen:,} rows, all equal"
+    return Check("recomputed", unequal == 0, f"{detail} when the model was asked again")
 
 
 def _keys(connection: Connection, target: Target) -> Check:

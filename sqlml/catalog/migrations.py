@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 SCHEMA = "sqlml"
+KEEPS_ANSWERS = 4
+"""The migration since which sqlml.parity has the model's own answers beside the evidence."""
 
 
 def first_catalog(connection: Connection) -> None:
@@ -175,12 +177,18 @@ def model_files(connection: Connection) -> None:
     connection.execute("ALTER TABLE sqlml.versions ADD COLUMN model_env VARCHAR")
 
 
+def recorded_answers(connection: Connection) -> None:
+    # An Arrow file: rows made from the model alone, with what it answered to them then.
+    connection.execute("ALTER TABLE sqlml.parity ADD COLUMN recorded BLOB")
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first catalog", first_catalog),
     # JSON: where an artifact store keeps each file, under which id, with its sha256; NULL where the store does not say.
     ("what the artifact store recorded, per version", artifact_stores),
     # Of models that are asked and not converted, so that scoring needs neither the registry nor the network.
     ("files of models that are asked, and the environment they are asked in", model_files),
+    ("answers of then, which verify compares with those of now", recorded_answers),
 )
 
 

@@ -6,6 +6,7 @@ import click
 
 import sqlml
 from sqlml.cli import connection, exits, options, output, views
+from sqlml.errors import UsageError
 
 
 @click.command()
@@ -51,7 +52,9 @@ def rollback(name: str, to: str | None, why: str | None, database: str | None, a
     """
     number = None if to is None else options.version_number(to)
     with connection.changing(database) as opened:
-        done = sqlml.rollback(opened, name, to=number, why=why, listener=output.listener(as_json))
+        done = sqlml.rollback(
+            opened, name, to=number, why=why, policy=options.policy(), listener=output.listener(as_json)
+        )
     views.result(done, f"{done.name} is back at v{done.to_version} (it was at v{done.from_version}).", as_json)
 
 
@@ -95,22 +98,45 @@ def live_command(name: str, wanted: str, database: str | None) -> None:
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every deployment, as without a name.")
+@click.option("--quick", is_flag=True, help="Compare only what is in the database: the model is not asked.")
+@options.model_env
 @options.database
+@options.registry
 @options.as_json
 @click.pass_context
-def verify(context: click.Context, name: str | None, database: str | None, as_json: bool) -> None:
-    """Compare a deployment with its record and its stored predictions.
+def verify(
+    context: click.Context,
+    name: str | None,
+    everything: bool,
+    quick: bool,
+    model_env: str | None,
+    database: str | None,
+    tracking_uri: str | None,
+    registry_uri: str | None,
+    as_json: bool,
+) -> None:
+    """Compare a deployment with its record, its stored predictions and its model.
 
-    Without a name every deployment. Exits with 4 if something differs.
+    The model is loaded once more and asked, also about rows of the table as they are now; the evidence is stored in
+    sqlml.parity. Exits with 4 if something differs, and with 1 if nothing does but not everything could be compared.
 
     \b
       sqlml verify churn
+      sqlml verify --all
+      sqlml verify churn --quick
     """
+    if everything and name is not None:
+        raise UsageError("Name a deployment, or use --all.")
+    found = options.settings(
+        database=database, tracking_uri=tracking_uri, registry_uri=registry_uri, model_env=model_env
+    )
+    arguments = options.conversion(found) | {"model_env": model_env, "original": not quick}
     with connection.checking(database) as opened:
         names = [name] if name is not None else [entry.name for entry in sqlml.status(opened) if entry.active_version]
-        results = [sqlml.verify(opened, one) for one in names]
+        results = [sqlml.verify(opened, one, **arguments, log=output.quietly(as_json)) for one in names]
     if as_json:
         output.as_json([result.to_dict() for result in results])
     else:
         views.verifications(results)
-    context.exit(exits.DONE if all(result.passed for result in results) else exits.DRIFTED)
+    context.exit(exits.of_verifications(results))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlml.verification import Verification
 
 
 class Exit(IntEnum):
@@ -15,6 +20,14 @@ class Exit(IntEnum):
 
 
 DONE, FAILED, USAGE, REFUSED, DRIFTED, INTERRUPTED = Exit
+
+
+def of_verifications(found: Sequence[Verification]) -> Exit:
+    """Drifted if anything differs; failed if nothing does, and something could not be compared."""
+    if not all(one.passed for one in found):
+        return DRIFTED
+    return DONE if all(one.complete for one in found) else FAILED
+
 
 EPILOG = """\b
 Exit codes:

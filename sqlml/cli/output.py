@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,11 @@ def building(line: str) -> None:
     """Of a conversion's lines those that say why it takes so long: an environment is being built."""
     if line.startswith("model environment: ") and ("building" in line or "waiting" in line):
         say(line)
+
+
+def quietly(silent: bool) -> Callable[[str], None]:
+    """Narrates what happens, where somebody may watch."""
+    return (lambda _: None) if silent else lambda text: say(cell(text))
 
 
 def as_json(value: Any) -> None:  # Any: whatever a result's to_dict gives

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlml.planning import Plan
     from sqlml.scoring import Scored
     from sqlml.state import Event, Status
-    from sqlml.verification import Verification
+    from sqlml.verification import Check, Verification
 
 
 class Reported(Protocol):
@@ -117,6 +117,8 @@ def difference(found: Difference) -> None:
 
 
 def statuses(found: Sequence[Status]) -> None:
+    from sqlml.engines.pyfunc import NO_SHELL  # by now what it needs is loaded anyway
+
     if not found:
         data("Nothing is deployed here.")
     for number, one in enumerate(found):
@@ -127,7 +129,7 @@ def statuses(found: Sequence[Status]) -> None:
             [
                 ("deployment", f"{one.name} {active}"),
                 ("files", None if one.artifact_store is None else one.artifact_store.where),
-                ("engine", one.engine),
+                ("engine", f"{one.engine}: {NO_SHELL}" if one.engine == "pyfunc" else one.engine),
                 ("source", f"{one.source}, key {', '.join(one.key_columns)}" if one.source else "functions only"),
                 ("live", "yes" if one.live else None),
                 ("predictions", _predictions(one)),
@@ -163,11 +165,17 @@ def verifications(found: Sequence[Verification]) -> None:
         data("No version is active here: there is nothing to verify (see sqlml status).")
         return
     rows = [
-        (f"{one.deployment} v{one.version}", check.name, "ok" if check.passed else "DIFFERS", check.detail)
+        (f"{one.deployment} v{one.version}", check.name, _verdict(check), check.detail)
         for one in found
         for check in one.checks
     ]
     output.table(("deployment", "check", "", "detail"), rows)
+
+
+def _verdict(check: Check) -> str:
+    if not check.checked:
+        return "NOT COMPARED"
+    return "ok" if check.passed else "DIFFERS"
 
 
 def findings(found: Sequence[Finding]) -> None:

@@ -37,6 +37,8 @@ class Evidence:
     seconds_sql: float
     hostile: dict[str, int] = field(default_factory=dict)
     """How many of the model's own thresholds and categories are among the rows, and of how many."""
+    recorded: bytes | None = field(default=None, repr=False)
+    """Some rows with the original's answers, to be kept beside the evidence (see `sqlml.parity.recorded`)."""
 
     @property
     def passed(self) -> bool:
@@ -47,7 +49,7 @@ class Evidence:
         return sum(self.set_aside.values())
 
     def to_dict(self) -> Json:
-        return {"passed": self.passed, **asdict(self)}
+        return {"passed": self.passed, **{n: v for n, v in asdict(self).items() if n != "recorded"}}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)

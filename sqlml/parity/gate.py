@@ -15,6 +15,7 @@ from sqlml.parity.asking import Batch, Functions, ask_functions, batches, forget
 from sqlml.parity.comparison import MEANINGS, Answers, Expected, Slack, Verdict, expected_answers, judge, plain
 from sqlml.parity.contradictions import refuse_contradictions
 from sqlml.parity.evidence import Evidence, Json
+from sqlml.parity.recorded import joined, made_from, packed
 from sqlml.parity.rounding import rounding
 from sqlml.parity.rows import HostileRows, hostile_rows
 
@@ -46,17 +47,39 @@ class Questions:
     rows: HostileRows
     reference: Reference
     seconds: float
+    records: bool = False
+    """Some of the rows are to be kept with their answers."""
 
 
-def ask(original: Original, model: OnnxModel, sample: pa.Table | None = None, *, seed: int = 0) -> Questions:
-    """Make the rows (see `hostile_rows`) and get the original's answers; slow, and needs no database."""
+def ask(
+    original: Original,
+    model: OnnxModel,
+    sample: pa.Table | None = None,
+    *,
+    recorded: HostileRows | None = None,
+    seed: int = 0,
+) -> Questions:
+    """Make the rows (see `hostile_rows`) and get the original's answers; slow, and needs no database.
+
+    Args:
+        original: Who is asked.
+        model: Its conversion.
+        sample: Rows of the table to be scored.
+        recorded: Rows of an earlier time, to be asked too; None makes such rows, to be kept.
+        seed: Which base rows and which combinations are drawn.
+
+    Raises:
+        UnsupportedModel: the original contradicts itself on many rows.
+    """
     from sqlml.compile import probes
 
     started = time.perf_counter()
-    rows = hostile_rows(model.signature, probes(model), sample, original.input_example(), seed=seed)
+    found = probes(model)
+    rows = hostile_rows(model.signature, found, sample, original.input_example(), seed=seed)
+    rows = joined(rows, made_from(model.signature, found) if recorded is None else recorded)
     reference = original.reference(rows.features)
     refuse_contradictions(model, rows, reference)
-    return Questions(model, rows, reference, time.perf_counter() - started)
+    return Questions(model, rows, reference, time.perf_counter() - started, recorded is None)
 
 
 def check(
@@ -177,6 +200,7 @@ def _evidence(
         seconds_original=round(questions.seconds, 3),
         seconds_sql=round(seconds, 3),
         hostile=dict(questions.rows.counts),
+        recorded=packed(questions.model, questions.rows, questions.reference) if questions.records else None,
     )
 
 

@@ -52,7 +52,7 @@ def test_a_version_that_was_undeployed_is_not_rolled_back_to(connection: Any) ->
     sqlml.deploy_db(connection, "churn:1", **HERE)
     with pytest.raises(NotDeployed, match="v1 was undeployed"):
         sqlml.rollback(connection, "churn", to=1)
-    assert sqlml.verify(connection, "churn").passed
+    assert sqlml.verify(connection, "churn", original=False).passed
 
 
 def test_dropping_predictions_drops_those_that_were_kept_before(connection: Any) -> None:
@@ -99,7 +99,7 @@ def test_columns_called_like_what_queries_need_inside_do_no_harm(connection: Any
     sqlml.deploy_db(connection, "churn:2", name="usual")
     others = {"table": "others", "key": "customer_id,flips,move,in_a,a,b", "live": True}
     sqlml.deploy_db(connection, "churn:1", name="named", **others)
-    assert sqlml.verify(connection, "named").passed
+    assert sqlml.verify(connection, "named", original=False).passed
     connection.execute("UPDATE others SET tenure = tenure + 1 WHERE customer_id < 20")
     assert sqlml.score(connection, "named").rows == 0
     connection.execute("UPDATE others SET tenure = tenure - 1 WHERE customer_id < 20")
@@ -114,7 +114,7 @@ def test_verify_looks_past_the_triggers_of_followers(connection: Any) -> None:
     sqlml.deploy_db(connection, "churn:1", live=True, **HERE)
     sqlml.deploy_db(connection, "churn:1", name="after", table="churn.scored", key="customer_id", live=True)
     before = connection.execute("SELECT trigger_name FROM duckdb_triggers() ORDER BY ALL").fetchall()
-    assert sqlml.verify(connection, "churn").passed
+    assert sqlml.verify(connection, "churn", original=False).passed
     assert connection.execute("SELECT trigger_name FROM duckdb_triggers() ORDER BY ALL").fetchall() == before
 
 
@@ -122,7 +122,7 @@ def test_an_empty_source_is_verified_and_compared(connection: Any) -> None:
     connection.execute("TRUNCATE customers")
     sqlml.deploy_db(connection, "churn:1", **HERE)
     sqlml.deploy_db(connection, "churn:2")
-    assert sqlml.verify(connection, "churn").passed
+    assert sqlml.verify(connection, "churn", original=False).passed
     assert sqlml.diff(connection, "churn", 1, 2).sentences()[0].startswith("0 of 0 predictions change")
 
 
@@ -138,7 +138,7 @@ def test_an_empty_source_is_verified_and_compared(connection: Any) -> None:
 def test_damage_is_drift_with_its_name(connection: Any, damage: str, said: str) -> None:
     sqlml.deploy_db(connection, "churn:1", **HERE)
     connection.execute(damage)
-    [objects] = [c for c in sqlml.verify(connection, "churn").checks if not c.passed]
+    [objects] = [c for c in sqlml.verify(connection, "churn", original=False).checks if not c.passed]
     assert re.search(said, objects.detail)
     with pytest.raises(Refused):
         sqlml.score(connection, "churn")
@@ -157,9 +157,9 @@ def test_damage_is_drift_with_its_name(connection: Any, damage: str, said: str) 
 def test_deploying_again_puts_back_what_is_damaged(connection: Any, damage: str) -> None:
     sqlml.deploy_db(connection, "churn:1", **HERE)
     connection.execute(damage)
-    assert not sqlml.verify(connection, "churn").passed
+    assert not sqlml.verify(connection, "churn", original=False).passed
     assert sqlml.deploy_db(connection, "churn:1", **HERE).version == 1
-    assert sqlml.verify(connection, "churn").passed
+    assert sqlml.verify(connection, "churn", original=False).passed
 
 
 def test_a_file_is_not_replaced_by_its_own_predictions(connection: Any, tmp_path: Path) -> None:

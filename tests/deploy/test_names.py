@@ -54,7 +54,7 @@ def works_everywhere(connection: Any, name: str) -> None:
     sqlml.rollback(connection, name, why="it's; DROP SCHEMA sqlml; --")
     connection.execute("UPDATE customers SET tenure = tenure + 1")
     assert sqlml.score(connection, name).rows == 0
-    assert sqlml.verify(connection, name).passed
+    assert sqlml.verify(connection, name, original=False).passed
     sqlml.undeploy(connection, name, drop_predictions=True)
     schemas = connection.execute("SELECT schema_name FROM duckdb_schemas() WHERE NOT internal ORDER BY ALL").fetchall()
     assert schemas == [("sqlml",)]
@@ -154,7 +154,7 @@ def test_columns_keys_tables_and_labels_may_have_any_name(hostile_model: Path, t
         assert [n for n in names if n.startswith("probability_")] == [
             "probability_(empty)", "probability_Select", "probability_it's", 'probability_say "no"', "probability_select_2",
         ]  # fmt: skip
-        assert sqlml.verify(connection, "odd").passed
+        assert sqlml.verify(connection, "odd", original=False).passed
     with duckdb.connect() as shell:
         shell.execute(f"ATTACH '{file}' AS \"x y\" (READ_ONLY)")
         count = 'SELECT count("x y".odd.predict(t)) FROM "x y"."it\'s""a"" table" t'

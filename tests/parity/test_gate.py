@@ -135,6 +135,7 @@ def test_exact_functions_pass_with_evidence(con):
         "text",
         "extreme",
         "mixed",
+        "recorded",
     } == set(evidence.by_kind)
     assert json.loads(evidence.to_json())["versions"]["duckdb"] == duckdb.__version__
     assert evidence.summary().startswith(f"Checked on {evidence.rows:,} rows in ")
