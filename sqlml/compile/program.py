@@ -118,8 +118,17 @@ def _cost(traced: Traced, results: Sequence[Node]) -> Cost:
         leaves += found.leaves
         largest = max(largest, int(trees.leaf_counts(found).max(initial=0)))
     operations = sum(max(1, len(children(node))) for node in nodes if not isinstance(node, Const))
-    size = leaves * LEAF_BYTES + sum(_bytes(node) for node in nodes)
+    size = leaves * LEAF_BYTES + sum(_bytes(node) for node in nodes) + _repeated(results[-1]) * COLUMN_BYTES
     return Cost(leaves=leaves, leaves_per_tree=largest, operations=operations, bytes=size)
+
+
+def _repeated(error: Node) -> int:
+    """Nodes that the check of errors writes again: it stands on the columns alone, without names for intermediates."""
+    order = _in_order([error])
+    written: dict[Node, int] = {}
+    for node in order:
+        written[node] = 1 + sum(written[child] for child in children(node))
+    return written[error] - len(order)
 
 
 def _bytes(node: Node) -> int:

@@ -52,7 +52,7 @@ def test_they_are_found_where_the_graph_cannot_be_compiled():
 
 def test_a_column_that_cannot_be_followed_has_none():
     nodes = [
-        helper.make_node("Sin", ["x"], ["y"]),
+        helper.make_node("Erf", ["x"], ["y"]),
         forest([(0, 1.0, (1.0, 0), (2.0, 0))], given="y", output="prediction"),
     ]
     found = probes(graph([X], nodes, {}))

@@ -9,11 +9,13 @@ from types import ModuleType
 from typing import TypeVar
 
 from sqlml.convert.isolated.sklearn import (
+    approximations,
     bayes,
     calibration,
     clusters,
     compose,
     discriminant,
+    embeddings,
     encoders,
     ensembles,
     gaussian_process,
@@ -30,6 +32,7 @@ from sqlml.convert.isolated.sklearn import (
     outliers,
     power,
     preprocessing,
+    projections,
     quantile,
     reshape,
     semi_supervised,
@@ -42,11 +45,13 @@ from sqlml.convert.isolated.sklearn import (
 from sqlml.convert.isolated.sklearn.context import Predict, Transform, Unwrap
 
 MODULES: Sequence[ModuleType] = (
+    approximations,
     bayes,
     calibration,
     clusters,
     compose,
     discriminant,
+    embeddings,
     encoders,
     ensembles,
     gaussian_process,
@@ -63,6 +68,7 @@ MODULES: Sequence[ModuleType] = (
     outliers,
     power,
     preprocessing,
+    projections,
     quantile,
     reshape,
     semi_supervised,

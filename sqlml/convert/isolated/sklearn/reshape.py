@@ -1,5 +1,5 @@
-"""Transformers that make other columns: products, bins, projections. Read in scikit-learn 1.9.1:
-preprocessing/_polynomial.py, _discretization.py, decomposition/_base.py, _truncated_svd.py."""
+"""Transformers that make other columns: products and bins. Read in scikit-learn 1.9.1:
+preprocessing/_polynomial.py, _discretization.py."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from itertools import combinations_with_replacement as with_replacement
 
 import numpy as np
 
-from sqlml.convert.isolated.graph import Array
 from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms, refuse
-from sqlml.convert.isolated.sklearn.linear import linear
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import FLOAT64, Feature, Table, beside, table_of
 
@@ -84,33 +82,7 @@ def k_bins(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
     return replace(beside(parts), sparse=est.encode == "onehot")
 
 
-def projected(ctx: Context, table: Table, components: Array, offset: Array) -> Table:
-    """X @ components.T - offset; sums whose last bits are onnxruntime's own."""
-    tensor = linear(ctx, table, components, -offset)
-    sources = tuple(dict.fromkeys(chain.from_iterable(f.sources for f in table.features)))
-    return table_of(tensor, [Feature(FLOAT64, sources=sources, exact=False)] * components.shape[0])
-
-
-def pca(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
-    table = numbers(ctx.graph, est, table, step)
-    components = np.asarray(est.components_, dtype=np.float64)
-    done = projected(ctx, table, components, np.asarray(est.mean_, dtype=np.float64).reshape(1, -1) @ components.T)
-    if not est.whiten:
-        return done
-    scale = np.sqrt(np.asarray(est.explained_variance_, dtype=np.float64))
-    scale = np.maximum(scale, np.finfo(np.asarray(est.explained_variance_).dtype).eps)
-    return table_of(ctx.graph.op("Div", ctx.graph.tensor(done), ctx.graph.double(scale)), done.features)
-
-
-def truncated_svd(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
-    table = numbers(ctx.graph, est, table, step)
-    components = np.asarray(est.components_, dtype=np.float64)
-    return projected(ctx, table, components, np.zeros(components.shape[0]))
-
-
 TRANSFORMERS: Transforms = {
     "preprocessing.PolynomialFeatures": polynomial_features,
     "preprocessing.KBinsDiscretizer": k_bins,
-    "decomposition.PCA": pca,
-    "decomposition.TruncatedSVD": truncated_svd,
 }
