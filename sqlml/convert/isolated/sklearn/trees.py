@@ -133,9 +133,9 @@ def single_output(est: Estimator, step: str) -> None:
 
 
 def fractions(tree: Any) -> Array:
-    """The classes' shares in each node; before 1.3 a tree keeps weights, which the original divides when asked."""
+    """The classes' shares in each node; before 1.4 a tree keeps weights, which the original divides when asked."""
     values = np.asarray(tree.value[:, 0, :], dtype=np.float64)
-    if since(1, 3):
+    if since(1, 4):
         return values
     total = values.sum(axis=1, keepdims=True)
     total[total == 0.0] = 1.0
