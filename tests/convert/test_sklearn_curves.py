@@ -9,7 +9,13 @@ import pandas as pd
 import pytest
 from sklearn import linear_model, tree
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OrdinalEncoder, PowerTransformer, QuantileTransformer, TargetEncoder
+from sklearn.preprocessing import (
+    OrdinalEncoder,
+    PowerTransformer,
+    QuantileTransformer,
+    SplineTransformer,
+    TargetEncoder,
+)
 
 from sqlml.convert.isolated.sklearn.convert import convert_sklearn
 from sqlml.convert.isolated.unsupported import Unsupported
@@ -110,6 +116,37 @@ def test_repeated_quantiles_are_met_half_way() -> None:
     for distribution in ("uniform", "normal"):
         model = QuantileTransformer(n_quantiles=40, output_distribution=distribution).fit(data)
         check(model, data, count=20)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 3])
+@pytest.mark.parametrize("extrapolation", ["constant", "linear", "continue", "periodic", "error"])
+def test_splines(extrapolation: str, degree: int) -> None:
+    data = frame()[["a", "c"]]
+    last = tree.DecisionTreeRegressor(max_depth=4)
+    model = make_pipeline(SplineTransformer(4, degree=degree, extrapolation=extrapolation), last)
+    check(model.fit(data, data["a"]), data, count=5)
+
+
+@pytest.mark.parametrize("extrapolation", ["constant", "continue", "periodic"])
+def test_sparse_splines_on_repeated_knots_without_a_bias(extrapolation: str) -> None:
+    data = frame()[["a", "b"]]
+    bent = SplineTransformer(
+        5, degree=2, knots="quantile", extrapolation=extrapolation, sparse_output=True, include_bias=False
+    )
+    check(make_pipeline(bent, linear_model.Ridge()).fit(data, data["a"]), data, count=5, sums=True)
+
+
+@pytest.mark.skipif("handle_missing" not in SplineTransformer().get_params(), reason="an older scikit-learn")
+def test_splines_of_missing_and_infinite_values_are_zeros() -> None:
+    data = frame(gaps=True)[["a", "c"]]
+    for extrapolation in ("constant", "linear"):
+        bent = SplineTransformer(4, extrapolation=extrapolation, handle_missing="zeros")
+        check(bent.fit(data), data, count=5)
+
+
+def test_splines_in_sql() -> None:
+    data = frame()[["a", "c"]]
+    assert check_sql(SplineTransformer(4, degree=1).fit(data), data, count=3) == "sql"
 
 
 def test_curves_of_float32_columns_are_refused() -> None:
