@@ -209,7 +209,8 @@ def beside(thresholds: Sequence[float]) -> list[float]:
     """Each of them, and its neighbours in float64 and in float32."""
     found = []
     for t in thresholds:
-        narrow = np.float32(t)
-        found += [float(t), float(np.nextafter(t, math.inf)), float(np.nextafter(t, -math.inf)), float(narrow)]
-        found += [float(np.nextafter(narrow, np.float32(side))) for side in (math.inf, -math.inf)]
+        with np.errstate(over="ignore"):
+            narrow = np.float32(t)
+            found += [float(t), float(np.nextafter(t, math.inf)), float(np.nextafter(t, -math.inf)), float(narrow)]
+            found += [float(np.nextafter(narrow, np.float32(side))) for side in (math.inf, -math.inf)]
     return found

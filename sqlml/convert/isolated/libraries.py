@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 # Any in this module: modules of the shape above, and estimators, which ship no types.
-LIBRARIES = ("lightgbm", "xgboost", "spark")
+LIBRARIES = ("lightgbm", "xgboost", "catboost", "spark")
 
 
 def modules() -> Iterator[Any]:

@@ -18,7 +18,12 @@ from sqlml.convert.isolated.inputs import declared
 from sqlml.convert.isolated.refusal import Refusal, unsupported
 
 # Any in this module: YAML, checked as it is read.
-LEARNERS = {"scikit-learn": "sklearn_version", "lightgbm": "lgb_version", "xgboost": "xgb_version"}
+LEARNERS = {
+    "scikit-learn": "sklearn_version",
+    "lightgbm": "lgb_version",
+    "xgboost": "xgb_version",
+    "catboost": "catboost_version",
+}
 """Libraries whose models these are -> what MLmodel calls their version."""
 RELEVANT = (*LEARNERS, "numpy", "scipy", "pandas", "skops", "cloudpickle", "onnx", "onnxruntime")
 # The first of these that a model has is the one it is loaded by.
@@ -26,17 +31,17 @@ FLAVORS = {
     "sklearn": "sqlml.convert.isolated.sklearn.library",
     "lightgbm": "sqlml.convert.isolated.lightgbm.library",
     "xgboost": "sqlml.convert.isolated.xgboost.library",
+    "catboost": "sqlml.convert.isolated.catboost.library",
     "spark": "sqlml.convert.isolated.spark.library",
     "onnx": "sqlml.convert.isolated.foreign_loading",
 }
 
 INSTEAD = {
-    "catboost": 'Save it with save_model(format="onnx") and register the .onnx file.',
     "pytorch": "Export it with torch.onnx.export and register the .onnx file.",
     "tensorflow": "Export it with tf2onnx and register the .onnx file.",
     "keras": "Export it with tf2onnx and register the .onnx file.",
 }
-ELSE = "Log the model with mlflow.sklearn, mlflow.lightgbm, mlflow.xgboost or mlflow.onnx, or register an .onnx file."
+ELSE = "Log the model with mlflow.sklearn, mlflow.lightgbm, mlflow.xgboost, mlflow.catboost or mlflow.onnx, or register an .onnx file."
 
 
 def load(path: Path, *, allow_pickle: bool) -> Artifact:

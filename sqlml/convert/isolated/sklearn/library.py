@@ -16,7 +16,7 @@ from sqlml.convert.isolated.refusal import Refusal, unsupported
 # What an ordinary model needs beyond skops's own list. The list in MLmodel is the artifact's word for itself,
 # so it counts only where pickles are allowed.
 TRUSTED_WITHOUT_PICKLE = ("numpy.dtype",)
-ELSE = "Log the model with mlflow.sklearn, mlflow.lightgbm, mlflow.xgboost or mlflow.onnx, or register an .onnx file."
+ELSE = "Log the model with mlflow.sklearn, mlflow.lightgbm, mlflow.xgboost, mlflow.catboost or mlflow.onnx, or register an .onnx file."
 
 
 def load(root: Path, flavor: Mapping[str, Any], allow_pickle: bool) -> Artifact:
