@@ -41,6 +41,8 @@ UNDECLARED = (
     ("xgboost", "2.1.4", "scikit-learn", "<1.6"),
     ("scikit-learn", "1.5", "pandas", "<3"),
 )
+# Beside numpy 1: the newest that were seen to work with it. pyarrow 26 refuses it when imported, and says so nowhere else.
+BESIDE_NUMPY_1 = {"pyarrow": "<26", "onnx": "<1.24", "onnxruntime": "<1.32"}
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def wanted(pins: Pins, python: str, more: Iterable[str] = ()) -> Wanted:
         for name, older, other, limit in UNDECLARED
         if name in pinned and other not in pinned and Version(pinned[name].version) < Version(older)
     ]
+    if "numpy<2" in own or ("numpy" in pinned and Version(pinned["numpy"].version) < Version("2")):
+        own += [f"{name}{limit}" for name, limit in BESIDE_NUMPY_1.items() if name in NEEDS and name not in pinned]
     own += list(more)
     essential = [str(pin) for name, pin in pinned.items() if name in ESSENTIAL]
     lines = tuple(sorted({*map(str, pinned.values()), *own}))

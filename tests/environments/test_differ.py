@@ -74,7 +74,14 @@ def test_what_goes_in_is_the_pins_and_what_the_conversion_needs() -> None:
 def test_what_old_releases_do_not_say_of_themselves_is_said_for_them() -> None:
     asked = wanted(pinned("lightgbm", lightgbm="3.3.5"), "3.9.18")
 
-    assert {"numpy<2", "scikit-learn<1.6"} < set(asked.lines)
+    assert {"numpy<2", "scikit-learn<1.6", "pyarrow<26"} < set(asked.lines)
+
+
+@pytest.mark.parametrize(("numpy", "limited"), [("1.25.2", True), ("2.1.0", False)])
+def test_the_conversions_own_libraries_fit_the_models_numpy(numpy: str, limited: bool) -> None:
+    asked = wanted(pinned("sklearn", scikit_learn="1.5.2", numpy=numpy), "3.11.7")
+
+    assert ("pyarrow<26" in asked.lines) == limited
 
 
 def test_a_pin_that_the_conversion_cannot_work_with_is_not_taken() -> None:
