@@ -79,7 +79,7 @@ def test_the_path_to_a_nested_step_is_given(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     "transformer",
-    [FunctionTransformer(double), FunctionTransformer(np.clip, kw_args={"a_min": 0, "a_max": 1})],
+    [FunctionTransformer(double), FunctionTransformer(np.tril)],
 )
 def test_a_function_without_a_translation_is_named(transformer: Any) -> None:
     data = frame()

@@ -202,11 +202,9 @@ def function_transformer(ctx: Context, est: Estimator, table: Table, step: str) 
         if est.validate:
             table = numbers(ctx.graph, est, table, step, float32=True, keep=True)
         return table
-    if est.kw_args:
-        raise refuse(est, step, f"it passes arguments ({', '.join(est.kw_args)}) to its function.")
     if est.validate:
         table = numbers(ctx.graph, est, table, step, float32=True, keep=True)
-    return elementwise(ctx, est, est.func, table, step)
+    return elementwise(ctx, est, est.func, dict(est.kw_args or {}), table, step)
 
 
 def unwrap_search(est: Estimator) -> Any:

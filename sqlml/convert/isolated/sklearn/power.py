@@ -11,7 +11,7 @@ import numpy as np
 
 from sqlml.convert.isolated.graph import Array, Graph
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms, below
-from sqlml.convert.isolated.sklearn.functions import expm1, log1p
+from sqlml.convert.isolated.sklearn.mathematics import expm1, log1p
 from sqlml.convert.isolated.sklearn.preprocessing import standard_scaler
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import FLOAT64, Feature, Table, table_of

@@ -12,6 +12,7 @@ import numpy as np
 from sqlml.convert.isolated.graph import Array, Graph
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms, refuse
 from sqlml.convert.isolated.sklearn.intervals import Steps, below, looked_up
+from sqlml.convert.isolated.sklearn.mathematics import polynomial
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import FLOAT64, Feature, Table, table_of
 
@@ -137,15 +138,6 @@ def ndtri(graph: Graph, y: str) -> str:
 def quotient(graph: Graph, x: str, parts: Sequence[Sequence[float]]) -> str:
     above, under = (polynomial(graph, x, coefficients) for coefficients in parts)
     return graph.op("Div", above, under)
-
-
-def polynomial(graph: Graph, x: str, coefficients: Sequence[float]) -> str:
-    """Horner's rule, from the highest power down."""
-    first = graph.op("Mul", x, graph.double(coefficients[0])) if coefficients[0] != 1.0 else x
-    made = graph.op("Add", first, graph.double(coefficients[1]))
-    for c in coefficients[2:]:
-        made = graph.op("Add", graph.op("Mul", made, x), graph.double(c))
-    return made
 
 
 def ndtri_of(y: Any) -> float:  # Any: a numpy float
