@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sqlml.convert import OnnxModel, open_worker
 from sqlml.convert.isolated import foreign_graph, foreign_onnx
+from sqlml.convert.isolated.foreign_reference import ForeignOriginal
 from sqlml.convert.isolated.frames import columns_of, graph_feed
 from sqlml.convert.isolated.inputs import Inputs, declared
 from sqlml.convert.isolated.refusal import Refusal
@@ -208,6 +209,92 @@ def test_a_score_alone_is_a_regressor_in_every_opset(element, opset):
     assert error.tolist() == [[0], [1]]
 
 
+def of_element(element: int, *, rank: int) -> bytes:
+    """One value of any element type, as a DOUBLE."""
+    shape = ["N"] if rank == 1 else ["N", 1]
+    nodes = [helper.make_node("Cast", ["X"], ["score"], to=DOUBLE)]
+    return model(nodes, [value("X", element, shape)], [value("score", DOUBLE, shape)], opset=21)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize(
+    ("element", "fits", "not_"),
+    [
+        ("FLOAT16", [0.1, 65504.0, -6e-8, 2049.0, 70000.0], []),
+        ("INT8", [-128.0, 127.0], [-129.0, 128.0, 0.5]),
+        ("INT16", [-32768.0, 32767.0], [32768.0, -1e300]),
+        ("UINT8", [0.0, 255.0], [-1.0, 256.0]),
+        ("UINT16", [0.0, 65535.0], [-1.0, 65536.0]),
+        ("UINT32", [0.0, 4294967295.0], [-1.0, 4294967296.0]),
+        ("UINT64", [0.0, 9007199254740992.0], [-1.0, 1e19]),
+    ],
+)
+def test_every_element_type_holds_what_it_can_and_refuses_the_rest(element, fits, not_, rank):
+    content = of_element(getattr(TensorProto, element), rank=rank)
+    foreign = foreign_onnx.read(content)
+    inputs = foreign_onnx.inputs_of(foreign, None)
+    converted = foreign_graph.normalise(foreign, inputs)
+    values = np.array([*fits, *not_, np.nan])
+
+    prediction, error = onnxruntime.InferenceSession(converted.onnx).run(
+        ["prediction", "error"], {"X": values.reshape(-1, 1)}
+    )
+    own = ForeignOriginal(content, foreign).group([np.array(fits)], np.arange(len(fits))).ask(np.arange(len(fits)))[0]
+
+    assert (error[:, 0] == 0).tolist() == [True] * len(fits) + [False] * (len(not_) + 1)
+    assert [text is None for text in foreign_graph.refusals(foreign, inputs, [values])] == (error[:, 0] == 0).tolist()
+    np.testing.assert_array_equal(prediction[: len(fits)], own)
+    if element != "FLOAT16":
+        assert own[:, 0].tolist() == fits
+
+
+def test_several_scores_of_any_width_are_targets_by_their_own_names():
+    nodes = [
+        helper.make_node("ReduceSum", ["X", "one"], ["total"], keepdims=0),
+        helper.make_node("Identity", ["X"], ["parts"]),
+    ]
+    outputs = [value("total", FLOAT, ["N"]), value("parts", FLOAT, ["N", 2])]
+    converted = normalised(model(nodes, [value("X", FLOAT, ["N", 2])], outputs, {"one": np.array([1])}))
+
+    feed = {"f0": np.array([[1.0], [2.0]]), "f1": np.array([[10.0], [20.0]])}
+    (prediction,) = onnxruntime.InferenceSession(converted.onnx).run(["prediction"], feed)
+
+    assert (converted.targets, converted.names) == (3, ("total", "parts_0", "parts_1"))
+    assert prediction.tolist() == [[11.0, 1.0, 10.0], [22.0, 2.0, 20.0]]
+
+
+def test_a_batch_fixed_to_one_row_is_opened_and_the_file_itself_still_answers_row_by_row(bare):
+    rows = pa.table({"f0": [1.0, -1.0, 0.5], "f1": [0.0, 2.0, 0.5]})
+
+    with open_worker(bare(linear(shape=(1, 2))), log=lambda line: None) as worker:
+        converted = worker.convert()
+        reference = worker.reference(rows)
+
+    assert reference.prediction[:, 0].tolist() == [3.0, -3.0, 1.5]
+    np.testing.assert_array_equal(answers(converted, rows)["prediction"], reference.prediction)
+
+
+def test_a_batch_that_the_graph_computes_with_is_not_opened():
+    nodes = [helper.make_node("Reshape", ["X", "two"], ["score"])]
+    content = model(nodes, [value("X", FLOAT, [1, 2])], [value("score", FLOAT, [1, 2])], {"two": np.array([1, 2])})
+
+    assert "fixed batch size of 1, which it computes with" in refused(content)
+
+
+def test_layers_that_are_functions_of_standard_operators_are_written_out():
+    node = helper.make_node("Layer", ["X"], ["score"], domain="pkg")
+    twice = helper.make_node("Add", ["a", "a"], ["b"])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("pkg", 1)]
+    layer = helper.make_function("pkg", "Layer", ["a"], ["b"], [twice], [helper.make_opsetid("", 17)])
+    graph = helper.make_graph([node], "g", [value("X", FLOAT, ["N", 1])], [value("score", FLOAT, ["N", 1])])
+    content = helper.make_model(graph, opset_imports=opsets, functions=[layer], ir_version=8).SerializeToString()
+    converted = normalised(content)
+
+    (prediction,) = onnxruntime.InferenceSession(converted.onnx).run(["prediction"], {"X": np.array([[1.5]])})
+
+    assert prediction.tolist() == [[3.0]]
+
+
 def test_a_single_column_keeps_the_name_of_its_input():
     content = linear(DOUBLE, width=1, shape=("N", 1))
 
@@ -295,9 +382,9 @@ def one_node(kind: str, *, domain: str = "", **attributes: object) -> bytes:
     ("content", "said"),
     [
         (linear(shape=("N", "M")), r"open number of columns: \[\?, \?\]"),
-        (linear(shape=(1, 2)), r"fixed batch size: \[1, 2\]"),
+        (linear(shape=(3, 2)), r"fixed batch size: \[3, 2\]"),
         (linear(shape=("N", 2, 2)), r"shape \[\?, 2, 2\], not one row of columns"),
-        (linear(TensorProto.FLOAT16), "tensor of float16"),
+        (linear(TensorProto.BFLOAT16), "cannot load the model"),
         (linear(opset=8), "is of opset 8"),
         (one_node("Strange", domain="mine"), "operators of its own: mine.Strange"),
         (one_node("RandomNormalLike"), "uses RandomNormalLike"),

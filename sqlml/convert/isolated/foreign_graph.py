@@ -19,7 +19,17 @@ from sqlml.convert.isolated.refusal import unsupported
 INSIDE = "sqlml foreign/"
 OUTPUTS = ("prediction", "probabilities", "error")
 # Whole numbers from here on are not all doubles, so what a table holds may not be what the model would get.
-LARGEST_WHOLE: dict[int, float] = {TensorProto.INT64: 2.0**53, TensorProto.INT32: 2.0**31 - 1, TensorProto.BOOL: 1.0}
+WHOLE: dict[int, tuple[float, float]] = {
+    TensorProto.INT64: (-(2.0**53), 2.0**53),
+    TensorProto.INT32: (1 - 2.0**31, 2.0**31 - 1),
+    TensorProto.INT16: (-(2.0**15), 2.0**15 - 1),
+    TensorProto.INT8: (-(2.0**7), 2.0**7 - 1),
+    TensorProto.UINT64: (0.0, 2.0**53),
+    TensorProto.UINT32: (0.0, 2.0**32 - 1),
+    TensorProto.UINT16: (0.0, 2.0**16 - 1),
+    TensorProto.UINT8: (0.0, 2.0**8 - 1),
+    TensorProto.BOOL: (0.0, 1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,7 @@ class Normalised:
     precision: Literal["double", "float"]
     nulls: tuple[Literal["missing", "refused"], ...]
     missing_as: Mapping[str, str]
+    names: tuple[str, ...] = ()
 
 
 class Surgery:
@@ -113,6 +124,7 @@ def normalise(foreign: Foreign, inputs: Inputs) -> Normalised:
         precision=foreign.precision,
         nulls=tuple("missing" if optional else "refused" for optional in allowed),
         missing_as={column.name: "nan" for column in inputs.columns if column.is_text},
+        names=foreign.names,
     )
 
 
@@ -154,10 +166,10 @@ def _rules(element: int, column: Input, values: Any, origin: str) -> list[tuple[
         return [(np.array([value is None for value in values], dtype=bool), missing)]
     found = [] if element in FLOATS and not column.required else [(np.isnan(values), missing)]
     with np.errstate(invalid="ignore"):
-        if element in LARGEST_WHOLE:
-            lowest = 0.0 if element == TensorProto.BOOL else -LARGEST_WHOLE[element]
+        if element in WHOLE:
+            lowest, largest = WHOLE[element]
             whole = np.floor(values) == values
-            found.append((~np.isnan(values) & ~(whole & (values >= lowest) & (values <= LARGEST_WHOLE[element])), odd))
+            found.append((~np.isnan(values) & ~(whole & (values >= lowest) & (values <= largest)), odd))
     return found
 
 
@@ -181,7 +193,10 @@ def _floats(surgery: Surgery, port: Port, columns: Sequence[Input], origin: str)
         missing = surgery.op("IsNaN", surgery.join([column.name for column in required]))
         surgery.check(missing, [_reasons(port.element, column, origin)[0] for column in required])
     whole = surgery.join([column.name for column in columns])
-    return surgery.op("Cast", whole, to=port.element) if port.element == TensorProto.FLOAT else whole
+    if port.element == TensorProto.DOUBLE:
+        return whole
+    single = surgery.op("Cast", whole, to=TensorProto.FLOAT)
+    return single if port.element == TensorProto.FLOAT else surgery.op("Cast", single, to=port.element)
 
 
 def _text(surgery: Surgery, element: int, column: Input, origin: str) -> str:
@@ -194,14 +209,11 @@ def _text(surgery: Surgery, element: int, column: Input, origin: str) -> str:
 def _whole(surgery: Surgery, element: int, column: Input, origin: str) -> str:
     """An integer or boolean column; only with what every opset from 9 on knows (Equal of doubles is younger)."""
     zero = surgery.constant([[0.0]], np.float64)
-    largest = surgery.constant([[LARGEST_WHOLE[element]]], np.float64)
+    lowest, largest = (surgery.constant([[bound]], np.float64) for bound in WHOLE[element])
     missing = surgery.op("IsNaN", column.name)
     rest = surgery.op("Abs", surgery.op("Sub", column.name, surgery.op("Floor", column.name)))
-    odd = surgery.op(
-        "Or", surgery.op("Greater", rest, zero), surgery.op("Greater", surgery.op("Abs", column.name), largest)
-    )
-    if element == TensorProto.BOOL:
-        odd = surgery.op("Or", odd, surgery.op("Less", column.name, zero))
+    outside = surgery.op("Or", surgery.op("Greater", column.name, largest), surgery.op("Less", column.name, lowest))
+    odd = surgery.op("Or", surgery.op("Greater", rest, zero), outside)
     for bad, reason in zipped((missing, odd), _reasons(element, column, origin)):
         surgery.check(bad, [reason])
     harmless = surgery.op("Where", surgery.op("Or", missing, odd), zero, column.name)
@@ -209,9 +221,16 @@ def _whole(surgery: Surgery, element: int, column: Input, origin: str) -> str:
 
 
 def _outputs(surgery: Surgery, foreign: Foreign) -> list[Any]:
-    answer = INSIDE + foreign.answer
+    answer = INSIDE + foreign.answers[0]
     if foreign.kind == "regressor":
-        _matrix(surgery, answer, foreign.targets, "prediction")
+        whole = answer
+        if len(foreign.answers) > 1:
+            columns = []
+            for name, width in zipped(foreign.answers, foreign.widths):
+                double = surgery.op("Cast", INSIDE + name, to=TensorProto.DOUBLE)
+                columns.append(surgery.op("Reshape", double, surgery.constant([-1, width], np.int64)))
+            whole = surgery.op("Concat", *columns, axis=1)
+        _matrix(surgery, whole, foreign.targets, "prediction")
         return [helper.make_tensor_value_info("prediction", TensorProto.DOUBLE, ["N", foreign.targets])]
     keys = "keys_strings" if isinstance(foreign.classes[0], str) else "keys_int64s"
     if keys == "keys_int64s":

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from sqlml.convert.isolated.foreign_session import EXPORT_AGAIN, open_batch, session_of
 from sqlml.convert.isolated.inputs import Input, Inputs, Tensor, distinct
 from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.refusal import Refusal, unsupported
@@ -23,8 +24,15 @@ ELEMENTS: dict[int, tuple[str, Any]] = {
     TensorProto.INT32: ("INTEGER", np.int32),
     TensorProto.BOOL: ("BOOLEAN", np.bool_),
     TensorProto.STRING: ("VARCHAR", object),
+    TensorProto.FLOAT16: ("FLOAT", np.float16),
+    TensorProto.INT8: ("INTEGER", np.int8),
+    TensorProto.INT16: ("INTEGER", np.int16),
+    TensorProto.UINT8: ("INTEGER", np.uint8),
+    TensorProto.UINT16: ("INTEGER", np.uint16),
+    TensorProto.UINT32: ("BIGINT", np.uint32),
+    TensorProto.UINT64: ("BIGINT", np.uint64),
 }
-FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 # Control flow can make a row depend on its neighbours; random ones give another answer each time.
 REFUSED_OPS = {
@@ -41,7 +49,6 @@ REFUSED_OPS = {
 }
 PASSING = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}
 OLDEST_OPSET = 9
-EXPORT_AGAIN = "Export the model again with two-dimensional inputs and an open batch dimension."
 
 
 @dataclass(frozen=True)
@@ -62,12 +69,18 @@ class Foreign:
     """The parsed file, without ZipMap."""
     ports: tuple[Port, ...]
     kind: Literal["classifier", "regressor"]
-    answer: str
-    """The label tensor of a classifier, the values of a regressor."""
+    answers: tuple[str, ...]
+    """The label tensor of a classifier, the values of a regressor, which may be several tensors."""
+    widths: tuple[int, ...]
+    """How many values a row each of them has."""
     scores: str | None
     classes: tuple[str | int, ...]
     targets: int
     precision: Literal["double", "float"]
+    names: tuple[str, ...] = ()
+    """Of a regressor's several outputs, where the file has a name for each."""
+    one_by_one: bool = False
+    """The file takes one row at a time; `model` has had its batch opened, and gives the same answers."""
 
 
 def read(content: bytes) -> Foreign:
@@ -81,20 +94,42 @@ def read(content: bytes) -> Foreign:
     if not ports:
         raise unsupported("The ONNX model has no inputs.")
     named = _strip_zipmap(graph)
+    fixed = open_batch(
+        model, content, [(p.name, (p.width,) if p.rank == 2 else (), ELEMENTS[p.element][1]) for p in ports]
+    )
     elements, widths = _trial(model, ports)
     texts_or_ints = [n for n in widths if elements[n] in (TensorProto.INT64, TensorProto.STRING, TensorProto.INT32)]
     floats = [name for name in widths if elements[name] in FLOATS]
     shown = ", ".join(f"{name} ({TensorProto.DataType.Name(elements[name]).lower()})" for name in widths)
-    if len(texts_or_ints) > 1 or len(floats) > 1 or len(texts_or_ints) + len(floats) != len(widths):
-        raise unsupported(f"The ONNX model gives {shown}; expected labels and probabilities, or one tensor of scores.")
+    several = not texts_or_ints and len(floats) == len(widths)
+    if not several and (len(texts_or_ints) > 1 or len(floats) > 1 or len(texts_or_ints) + len(floats) != len(widths)):
+        raise unsupported(f"The ONNX model gives {shown}; expected labels and probabilities, or scores alone.")
     scores = floats[0] if floats else None
-    inputs_double = all(port.element != TensorProto.FLOAT for port in ports)
-    double = inputs_double and (scores is None or elements[scores] == TensorProto.DOUBLE)
+    inputs_double = all(port.element not in (TensorProto.FLOAT, TensorProto.FLOAT16) for port in ports)
+    double = inputs_double and all(elements[name] == TensorProto.DOUBLE for name in floats)
     precision: Literal["double", "float"] = "double" if double else "float"
     if not texts_or_ints:
         if scores is None:
             raise unsupported("The ONNX model has no outputs.")
-        return Foreign(model, ports, "regressor", scores, None, (), widths[scores], precision)
+        targets = sum(widths[name] for name in floats)
+        names = tuple(
+            name if widths[name] == 1 else f"{name}_{i}" for name in floats for i in range(widths[name])
+        ) if len(floats) > 1 else ()  # fmt: skip
+        if len({name.lower() for name in names}) != len(names):
+            names = ()
+        return Foreign(
+            model,
+            ports,
+            "regressor",
+            tuple(floats),
+            tuple(widths[name] for name in floats),
+            None,
+            (),
+            targets,
+            precision,
+            names,
+            fixed,
+        )
     label = texts_or_ints[0]
     if widths[label] != 1:
         raise unsupported(f"The ONNX model gives {widths[label]} labels a row ({label}).")
@@ -105,7 +140,7 @@ def read(content: bytes) -> Foreign:
         raise unsupported(
             f"The ONNX model has {len(classes)} classes and gives {widths[scores]} scores a row ({scores})."
         )
-    return Foreign(model, ports, "classifier", label, scores, classes, 0, precision)
+    return Foreign(model, ports, "classifier", (label,), (1,), scores, classes, 0, precision, one_by_one=fixed)
 
 
 def inputs_of(foreign: Foreign, signature: tuple[Input, ...] | Tensor | None) -> Inputs:
@@ -145,10 +180,15 @@ def feeds(foreign: Foreign, columns: Sequence[Any]) -> dict[str, Any]:
     fed, start = {}, 0
     for port in foreign.ports:
         dtype = ELEMENTS[port.element][1]
-        parts = [np.asarray(column).astype(dtype) for column in columns[start : start + port.width]]
+        parts = [_as_element(np.asarray(column), dtype) for column in columns[start : start + port.width]]
         fed[port.name] = parts[0] if port.rank == 1 else np.column_stack(parts)
         start += port.width
     return fed
+
+
+def _as_element(values: Any, dtype: Any) -> Any:
+    """By way of float32 to float16, as a FLOAT column and onnxruntime's own cast have it."""
+    return values.astype(np.float32).astype(dtype) if dtype is np.float16 else values.astype(dtype)
 
 
 def _parse(content: bytes) -> Any:
@@ -158,6 +198,10 @@ def _parse(content: bytes) -> Any:
         if external is not None:
             raise unsupported(f"The ONNX model keeps '{external.name}' in an external file.", "Save it as one file.")
         onnx.checker.check_model(model)
+        if model.functions:  # PyTorch's exporter writes its layers as functions of standard operators
+            from onnx import inliner  # of onnx 1.15 and later
+
+            model = inliner.inline_local_functions(model)
     except Refusal:
         raise
     except Exception as error:  # protobuf and the checker raise many kinds, all of which mean the same here
@@ -226,7 +270,7 @@ def _port(value: Any) -> Port:
         raise unsupported(
             f"Input '{value.name}' of the ONNX model has shape {shown}, not one row of columns.", EXPORT_AGAIN
         )
-    if sizes[0]:
+    if sizes[0] and sizes[0] != 1:
         raise unsupported(f"Input '{value.name}' of the ONNX model has a fixed batch size: {shown}.", EXPORT_AGAIN)
     width = sizes[1] if len(sizes) == 2 else 1
     if not width:
@@ -310,19 +354,6 @@ def _trial(model: Any, ports: Sequence[Port]) -> tuple[dict[str, int], dict[str,
 def _zeros(port: Port, rows: int) -> Any:
     dtype = ELEMENTS[port.element][1]
     return np.full((rows, port.width) if port.rank == 2 else rows, "" if dtype is object else 0, dtype=dtype)
-
-
-def session_of(content: bytes) -> Any:
-    """An onnxruntime session on one thread, which neither spins nor logs."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common base
-        raise unsupported(f"onnxruntime cannot load the model: {str(error).strip()}") from error
 
 
 def _numbered(foreign: Foreign, port: Port, position: int) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from sqlml.convert.isolated.foreign_onnx import Foreign, feeds, session_of
+from sqlml.convert.isolated.foreign_onnx import Foreign, feeds
+from sqlml.convert.isolated.foreign_session import session_of
+from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.reference import Answer, Group
 
 
@@ -30,14 +32,24 @@ class ForeignOriginal:
     def _answer(self, columns: Sequence[Any]) -> Answer:
         foreign = self._foreign
         with np.errstate(over="ignore"):
-            given = self._session.run(self._names, feeds(foreign, columns))
-        found = [_unmapped(values, foreign.classes) for values in given]
+            fed = feeds(foreign, columns)
+        found = self._one_by_one(fed) if foreign.one_by_one else self._run(fed)
         labels = [values for values in found if values.dtype.kind not in "f"]
         floats = [values for values in found if values.dtype.kind == "f"]
         if foreign.kind == "regressor":
-            return floats[0].astype(np.float64).reshape(-1, foreign.targets), None
+            parts = [v.astype(np.float64).reshape(-1, width) for v, width in zipped(floats, foreign.widths)]
+            return np.column_stack(parts), None
         scores = floats[0].astype(np.float64).reshape(-1, len(foreign.classes)) if floats else None
         return labels[0].reshape(-1), scores
+
+    def _run(self, fed: Mapping[str, Any]) -> list[Any]:
+        return [_unmapped(values, self._foreign.classes) for values in self._session.run(self._names, fed)]
+
+    def _one_by_one(self, fed: Mapping[str, Any]) -> list[Any]:
+        """A file whose batch is fixed answers one row at a time, as it came."""
+        rows = len(next(iter(fed.values())))
+        said = [self._run({name: values[i : i + 1] for name, values in fed.items()}) for i in range(rows)]
+        return [np.concatenate(values) for values in zip(*said)]
 
 
 def _unmapped(values: Any, classes: Sequence[Any]) -> Any:
