@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from sqlml.convert.isolated.foreign_onnx import session_of
+from sqlml.convert.isolated.foreign_session import session_of
 from sqlml.convert.isolated.refusal import Refusal
 
 # Any in this module: numpy arrays of several dtypes.
