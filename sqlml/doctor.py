@@ -79,6 +79,7 @@ def examine(settings: Settings) -> list[Finding]:
         *_libraries(),
         *_tools(),
         *_isolation(settings),
+        _environments(),
         _triggers(),
         *_settings(settings),
         _registry(settings),
@@ -151,6 +152,14 @@ def _isolation(settings: Settings) -> Iterator[Finding]:
             else "Deploy only models that you trust here; SQLML_ALLOW_PICKLE=0 refuses pickles."
         )
         yield Finding(name, "missing" if needed else "warn", f"not in force: {feature.why}", remedy)
+
+
+def _environments() -> Finding:
+    from sqlml.environments import cache
+
+    folder = cache.directory()
+    count = sum(1 for entry in folder.iterdir() if (entry / cache.MARKER).is_file()) if folder.is_dir() else 0
+    return Finding("model environments", "ok", f"{count} in {folder} (sqlml env list)")
 
 
 def _triggers() -> Finding:
