@@ -17,7 +17,10 @@ import pytest
 from sqlml import environments
 from sqlml.convert import isolation_in_force, open_worker, process
 from sqlml.convert.isolation import Feature, require
-from sqlml.errors import ArtifactError, PolicyRefused, SqlmlError, WorkerError
+from sqlml.environments import Environment, interpreters
+from sqlml.environments.environment import directories
+from sqlml.environments.uv import Uv
+from sqlml.errors import ArtifactError, ModelEnvironmentRefused, PolicyRefused, SqlmlError, WorkerError
 
 MLMODEL = """
 flavors:
@@ -369,3 +372,19 @@ def test_a_worker_that_cannot_start_is_told(monkeypatch, tmp_path):
 
     with pytest.raises(WorkerError, match="could not be started"), open_worker(tmp_path / "m.onnx", log=print):
         pass
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.11", "3.12", "3.13"])
+def test_the_same_confines_the_worker_under_every_python(version, tmp_path):
+    try:
+        found = interpreters.find(version, Uv({**os.environ, "UV_PYTHON_DOWNLOADS": "never"}))
+    except ModelEnvironmentRefused:
+        pytest.skip(f"there is no Python {version} here")
+    bare = Environment(found.executable, found.version, found.path, directories(found), {}, "given")
+    worker = process.Process(tmp_path.resolve(), bare, artifact=None, memory_bytes=1 << 30, timeout_s=30)
+    try:
+        features = worker.start()
+    finally:
+        worker.close()
+
+    assert [(one.name, one.in_force) for one in features] == [(f.name, f.in_force) for f in isolation_in_force()]
