@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,6 +118,15 @@ def _prediction_type(classes: Sequence[Label]) -> str:
     raise ValueError("class labels of several types")
 
 
+def _graphs(graph: Any) -> Iterator[Any]:
+    """The graph and, at every depth, the bodies of its loops and branches."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+                yield from _graphs(inner)
+
+
 def _check_graph(content: bytes, signature: Signature) -> None:
     """onnxruntime will run this graph here: it must be closed in itself and have the promised shape."""
     import onnx
@@ -126,10 +135,16 @@ def _check_graph(content: bytes, signature: Signature) -> None:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf raises several kinds
         raise WorkerError("The conversion process gave a file that is not ONNX.") from error
-    tensors = [*model.graph.initializer, *(a.t for node in model.graph.node for a in node.attribute if a.HasField("t"))]
+    graphs = list(_graphs(model.graph))
+    nodes = [node for graph in graphs for node in graph.node]
+    tensors = [tensor for graph in graphs for tensor in graph.initializer]
+    tensors += [tensor for node in nodes for a in node.attribute for tensor in (a.t, *a.tensors)]
+    sparse = [held for graph in graphs for held in graph.sparse_initializer]
+    sparse += [held for node in nodes for a in node.attribute for held in (a.sparse_tensor, *a.sparse_tensors)]
+    tensors += [tensor for held in sparse for tensor in (held.values, held.indices)]
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in tensors):
         raise WorkerError("The conversion process gave a graph that reads other files.")
-    if model.functions or any(node.domain not in ("", "ai.onnx", "ai.onnx.ml") for node in model.graph.node):
+    if model.functions or any(node.domain not in ("", "ai.onnx", "ai.onnx.ml") for node in nodes):
         raise WorkerError("The conversion process gave a graph with operators of its own.")
     expected = [(c.name, onnx.TensorProto.STRING if c.is_text else onnx.TensorProto.DOUBLE) for c in signature.columns]
     if [(value.name, value.type.tensor_type.elem_type) for value in model.graph.input] != expected:

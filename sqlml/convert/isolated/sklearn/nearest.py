@@ -60,17 +60,41 @@ def k_nearest(
     marks = graph.op("Concat", graph.as_double(tie), graph.double([[0.0]]), axis=0)
     some = graph.op("Greater", graph.op("ReduceMax", marks, keepdims=0), graph.double(0.5))
 
-    plain, heaped = graph.inner(), graph.inner()
     columns = range(k)
-    first = plain.join([plain.gather(values, columns), plain.as_double(plain.gather(places, columns))])
-    second = heap(heaped, *order(heaped, table, distances, count, tree, power), k, empty)
+    first = graph.join([graph.gather(values, columns), graph.as_double(graph.gather(places, columns))])
+    plain, heaped = graph.inner(), graph.inner()
     branches = {}
-    for branch, inner, tensor in (("then_branch", heaped, second), ("else_branch", plain, first)):
+    for branch, inner, tensor in (
+        ("then_branch", heaped, untied(heaped, table, distances, count, k, empty, tree, power, tie, first)),
+        ("else_branch", plain, first),
+    ):
         name = inner.fresh("chosen")
         inner.named(tensor, name)
         branches[branch] = subgraph(inner, branch, [], [(name, TensorProto.DOUBLE, ["N", 2 * k])])
     chosen = graph.op("If", some, **branches)
     return settled(graph, graph.gather(chosen, range(k)), graph.gather(chosen, range(k, 2 * k)), empty)
+
+
+def untied(
+    graph: Graph,
+    table: Table,
+    distances: str,
+    count: int,
+    k: int,
+    empty: float,
+    tree: Any,
+    power: float,
+    tie: str,
+    first: str,
+) -> str:
+    """`first` with what the heap says in the rows that have a tie."""
+    which = graph.op("Gather", graph.op("NonZero", tie), graph.constant(np.array(0)), axis=0)
+    far = graph.op("Gather", distances, which, axis=0)
+    x = graph.op("Gather", graph.tensor(table), which, axis=0)
+    # Constants of these rows have as many rows as this.
+    graph.inputs = [helper.make_tensor_value_info(graph.gather(far, [0]), TensorProto.DOUBLE, [None, 1])]
+    chosen = heap(graph, *order(graph, x, far, count, tree, power), k, empty)
+    return graph.op("ScatterND", first, graph.op("Unsqueeze", which, graph.ints([1])), chosen)
 
 
 def sorted_k(graph: Graph, distances: str, k: int) -> tuple[str, str]:
@@ -86,14 +110,14 @@ def settled(graph: Graph, values: str, places: str, empty: float) -> Nearest:
     return Nearest(graph.as_int(places), graph.op("Where", outside, graph.double([empty]), values))
 
 
-def order(graph: Graph, table: Table, distances: str, count: int, tree: Any, power: float) -> tuple[str, str]:
+def order(graph: Graph, x: str, distances: str, count: int, tree: Any, power: float) -> tuple[str, str]:
     """Distances and positions of the kept rows in the order in which the original meets them."""
     if tree is None:
         return distances, graph.rows(np.arange(count, dtype=np.float64))
     _, indices, nodes, bounds = (np.asarray(part) for part in tree.get_arrays())
     if len(nodes) == 1:
         return graph.gather(distances, indices.tolist()), graph.rows(indices.astype(np.float64))
-    rank = leaf_ranks(graph, table, np.asarray(bounds, dtype=np.float64), power)
+    rank = leaf_ranks(graph, x, np.asarray(bounds, dtype=np.float64), power)
     leaves = nodes[len(nodes) // 2 :]
     widest = int((leaves["idx_end"] - leaves["idx_start"]).max())
     leaf_of, slot = np.empty(count, dtype=np.int64), np.empty(count)
@@ -108,10 +132,10 @@ def order(graph: Graph, table: Table, distances: str, count: int, tree: Any, pow
     return far, graph.op("ScatterElements", graph.rows(np.zeros(slots)), places, own, axis=1)
 
 
-def leaf_ranks(graph: Graph, table: Table, bounds: Array, power: float) -> str:
+def leaf_ranks(graph: Graph, x: str, bounds: Array, power: float) -> str:
     """[N, leaves]: the place of each leaf in the order in which the tree is gone through for a row."""
     low, high = bounds
-    x, half = graph.tensor(table), graph.double([0.5])
+    half = graph.double([0.5])
     total = None
     for j in range(low.shape[1]):
         own = graph.gather(x, [j])
@@ -155,16 +179,10 @@ def heap(graph: Graph, distances: str, places: str, k: int, empty: float) -> str
     state, far, place = (inner.fresh(stem) for stem in ("heap", "far", "place"))
     after = inner.fresh("heap")
     inner.named(pushed(inner, state, far, place, k), after)
-    body = subgraph(
-        inner,
-        "push",
-        [
-            (state, TensorProto.DOUBLE, ["N", 2 * k]),
-            (far, TensorProto.DOUBLE, ["N"]),
-            (place, TensorProto.DOUBLE, ["N"]),
-        ],
-        [(after, TensorProto.DOUBLE, ["N", 2 * k])],
-    )
+    # No name for the number of rows: onnxruntime takes equal names for equal sizes, and these rows are a selection.
+    pair = [None, 2 * k]
+    taken = [(state, TensorProto.DOUBLE, pair), (far, TensorProto.DOUBLE, [None]), (place, TensorProto.DOUBLE, [None])]
+    body = subgraph(inner, "push", taken, [(after, TensorProto.DOUBLE, pair)])
     done = graph.op("Scan", start, distances, places, body=body, num_scan_inputs=2, scan_input_axes=[1, 1])
     values, at = sorted_k(graph, graph.gather(done, range(k)), k)
     held = graph.op("GatherElements", graph.gather(done, range(k, 2 * k)), at, axis=1)

@@ -251,7 +251,8 @@ def outlier(est: Estimator, labels: Sequence[Label], step: str) -> Array:
     if wanted not in labels:
         why = f"its outlier_label {wanted!r} is none of its classes, so its probabilities do not say what it predicts."
         raise refuse(est, step, why, "Use outlier_label='most_frequent' or one of the classes.")
-    return np.eye(len(labels))[labels.index(wanted)]
+    made: Array = np.eye(len(labels))[labels.index(wanted)]
+    return made
 
 
 def radius_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
