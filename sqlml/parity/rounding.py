@@ -25,7 +25,20 @@ if TYPE_CHECKING:
 ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
 SPARE = 4
 """Roundings that an implementation may have on top of one per operation (fused or reordered steps)."""
-PASSES_ON = {"Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Where", "Gather", "Not", "Concat", "LabelEncoder"}
+PASSES_ON = {
+    "Identity",
+    "Cast",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Where",
+    "Gather",
+    "Not",
+    "Concat",
+    "LabelEncoder",
+    "And",
+    "Or",
+}
 DECIDES = {"ArgMax", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
 
 Rule = Callable[[Mapping[str, Any], Sequence[Any], Sequence[Any], Any, float], Any]

@@ -65,13 +65,24 @@ def bisecting(ctx: Context, est: Estimator, table: Table, step: str) -> Predicti
     seconds = graph.gather(distances, range(1, 2 * len(pairs), 2))
     nearer = graph.op("Less", seconds, firsts)
 
-    def label(node: Any) -> str:  # Any: as above
-        if isinstance(node, int):
-            return graph.ints([[node]])
-        place, left, right = node
-        return graph.op("Where", graph.gather(nearer, [place]), label(right), label(left))
+    farther = graph.op("Not", nearer)
+    leaves: list[tuple[int, str | None]] = []
 
-    return Prediction("classifier", label(tree), tuple(range(len(est.cluster_centers_))))
+    def ways(node: Any, way: str | None) -> None:  # Any: as above
+        """Every label with the condition on which a row comes there."""
+        if isinstance(node, int):
+            leaves.append((node, way))
+            return
+        place, left, right = node
+        for side, decided in ((left, farther), (right, nearer)):
+            here = graph.gather(decided, [place])
+            ways(side, here if way is None else graph.op("And", way, here))
+
+    ways(tree, None)
+    values = graph.ints([[leaves[-1][0]]])
+    for label, way in reversed(leaves[:-1]):
+        values = graph.op("Where", str(way), graph.ints([[label]]), values)
+    return Prediction("classifier", values, tuple(range(len(est.cluster_centers_))))
 
 
 def nearest_of(ctx: Context, est: Estimator, table: Table, step: str, centers: Any, labels: Any) -> Prediction:
