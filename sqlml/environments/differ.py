@@ -21,6 +21,7 @@ COMPUTING: Mapping[str, tuple[str, ...]] = {
     "lightgbm": ("lightgbm",),
     "xgboost": ("xgboost",),
     "catboost": ("catboost",),
+    "pytorch": ("torch",),
 }
 # For a pickle these are part of what is loaded.
 PICKLED_WITH = ("scikit-learn",)

@@ -95,8 +95,11 @@ def _groups(
         from sqlml.convert.isolated.foreign_reference import ForeignOriginal
 
         possible = np.flatnonzero([reason is None for reason in refused])
-        original = ForeignOriginal(artifact.onnx, foreign)
-        return [original.group(columns, possible)] if len(possible) else []
+        if not len(possible):
+            return []
+        if artifact.estimator is not None:  # a library that was exported answers by itself
+            return [artifact.estimator.group(foreign, columns, possible)]
+        return [ForeignOriginal(artifact.onnx, foreign).group(columns, possible)]
     whole = frames.whole_numbers(table, inputs)
     parts = frames.frames(inputs, columns, whole, converted.missing_as)
     from sqlml.convert.isolated import libraries

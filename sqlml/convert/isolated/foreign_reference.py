@@ -33,14 +33,7 @@ class ForeignOriginal:
         foreign = self._foreign
         with np.errstate(over="ignore"):
             fed = feeds(foreign, columns)
-        found = self._one_by_one(fed) if foreign.one_by_one else self._run(fed)
-        labels = [values for values in found if values.dtype.kind not in "f"]
-        floats = [values for values in found if values.dtype.kind == "f"]
-        if foreign.kind == "regressor":
-            parts = [v.astype(np.float64).reshape(-1, width) for v, width in zipped(floats, foreign.widths)]
-            return np.column_stack(parts), None
-        scores = floats[0].astype(np.float64).reshape(-1, len(foreign.classes)) if floats else None
-        return labels[0].reshape(-1), scores
+        return answer_of(foreign, self._one_by_one(fed) if foreign.one_by_one else self._run(fed))
 
     def _run(self, fed: Mapping[str, Any]) -> list[Any]:
         return [_unmapped(values, self._foreign.classes) for values in self._session.run(self._names, fed)]
@@ -50,6 +43,17 @@ class ForeignOriginal:
         rows = len(next(iter(fed.values())))
         said = [self._run({name: values[i : i + 1] for name, values in fed.items()}) for i in range(rows)]
         return [np.concatenate(values) for values in zip(*said)]
+
+
+def answer_of(foreign: Foreign, found: Sequence[Any]) -> Answer:
+    """The model's tensors as predictions and scores."""
+    labels = [values for values in found if values.dtype.kind not in "f"]
+    floats = [values for values in found if values.dtype.kind == "f"]
+    if foreign.kind == "regressor":
+        parts = [values.astype(np.float64).reshape(-1, width) for values, width in zipped(floats, foreign.widths)]
+        return np.column_stack(parts), None
+    scores = floats[0].astype(np.float64).reshape(-1, len(foreign.classes)) if floats else None
+    return labels[0].reshape(-1), scores
 
 
 def _unmapped(values: Any, classes: Sequence[Any]) -> Any:

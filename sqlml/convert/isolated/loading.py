@@ -33,13 +33,13 @@ FLAVORS = {
     "xgboost": "sqlml.convert.isolated.xgboost.library",
     "catboost": "sqlml.convert.isolated.catboost.library",
     "spark": "sqlml.convert.isolated.spark.library",
+    "pytorch": "sqlml.convert.isolated.pytorch.library",
     "onnx": "sqlml.convert.isolated.foreign_loading",
 }
 
 INSTEAD = {
-    "pytorch": "Export it with torch.onnx.export and register the .onnx file.",
     "tensorflow": "Export it with tf2onnx and register the .onnx file.",
-    "keras": "Export it with tf2onnx and register the .onnx file.",
+    "keras": 'Export it with model.export(path, format="onnx") and register the .onnx file.',
 }
 ELSE = "Log the model with mlflow.sklearn, mlflow.lightgbm, mlflow.xgboost, mlflow.catboost or mlflow.onnx, or register an .onnx file."
 

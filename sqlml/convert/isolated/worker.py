@@ -41,7 +41,7 @@ class Session:
         from sqlml.convert.isolated import loading
 
         self.artifact = loading.load(Path(request["artifact"]), allow_pickle=request["allow_pickle"])
-        if self.artifact.flavor == "onnx":
+        if self.artifact.onnx:
             from sqlml.convert.isolated import foreign_onnx
 
             self.foreign = foreign_onnx.read(self.artifact.onnx)
@@ -51,7 +51,7 @@ class Session:
         from sqlml.convert.isolated.loading import installed_versions
 
         artifact = self._artifact()
-        if artifact.flavor == "onnx":
+        if artifact.onnx:
             from sqlml.convert.isolated import foreign_graph, foreign_onnx
 
             self.inputs = foreign_onnx.inputs_of(self.foreign, artifact.inputs)

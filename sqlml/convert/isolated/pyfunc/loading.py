@@ -16,7 +16,12 @@ from sqlml.convert.isolated.refusal import Refusal, unsupported
 
 # Any in this module: YAML, checked as it is read, and MLflow's model, which is asked only.
 # Nothing is sent from here in any case: there is no network.
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_CONFIGURE_LOGGING": "0"}
+QUIET = {
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_CONFIGURE_LOGGING": "0",
+}
 WARNINGS_SHOWN = 10
 
 
