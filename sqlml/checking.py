@@ -100,7 +100,10 @@ def _checked(model: ModelVersion, engine: str, policy: Mapping[str, Any], log: C
         why=why,
         hint=None,
         estimator=onnx.origin.get("estimator"),
-        inputs=tuple(f"{column.name} {column.type}" for column in onnx.signature.columns),
+        inputs=tuple(
+            f"{column.name} {column.type}" + (" NOT NULL" if column.nulls == "refused" else "")
+            for column in onnx.signature.columns
+        ),
         outputs=_outputs(onnx.signature),
         exit_code=0,
         environment=worker.environment.sentence.partition(": ")[2],

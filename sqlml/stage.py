@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlml import jobs, objects, parity, pyfunc, sql
 from sqlml.catalog import model_files, records
+from sqlml.catalog.migrations import KEEPS_ANSWERS, applied
 from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import PyfuncModel
@@ -169,8 +170,9 @@ def store_evidence(connection: Connection, version: Version, evidence: parity.Ev
             "largest_difference": evidence.largest_difference,
             "tolerance": evidence.tolerance,
             "evidence": evidence.to_json(),
-            "recorded": evidence.recorded,
             "checked_at": records.now(),
+            # A file whose catalog is an older one has no such column.
+            **({"recorded": evidence.recorded} if applied(connection) >= KEEPS_ANSWERS else {}),
         },
     )
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "rollback": ("deployments", "Make an earlier deployment version active again."),
     "undeploy": ("deployments", "Remove a deployment's functions, views and triggers."),
     "live": ("deployments", "Turn triggers that keep predictions up to date on or off."),
-    "verify": ("deployments", "Compare a deployment with its record and its stored predictions."),
+    "verify": ("deployments", "Compare a deployment with its record, its stored predictions and its model."),
     "lineage": ("origins", "Show where predictions come from, or what uses a column."),
     "publish": ("readers", "Put a copy in place atomically, for readers that must not wait."),
     "logs": ("logs", "List jobs, or show the lines of one."),

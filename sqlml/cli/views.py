@@ -76,8 +76,11 @@ def plan(planned: Plan) -> None:
     )
     if planned.binding:
         data()
-        rows = [(b.column.name, b.column.type, b.source, b.source_type) for b in planned.binding]
-        output.table(("input", "type", "bound to", "its type"), rows)
+        rows = [
+            (b.column.name, b.column.type, b.source, b.source_type, b.how, b.null, b.misfit or "")
+            for b in planned.binding
+        ]
+        output.table(("input", "type", "bound to", "its type", "a value is", "NULL is", "what does not fit"), rows)
     for title, lines in (
         ("The contract changes (deploy needs --accept-contract-change):", planned.contract_changes),
         ("What would change for readers:", planned.would_change),

@@ -1,4 +1,9 @@
-"""From a table's column to what a model takes: a DOUBLE or a VARCHAR in which NULL is the only missing value."""
+"""From a table's column to what a model takes: a DOUBLE or a VARCHAR in which NULL is the only missing value.
+
+What would lose its value on the way is refused, for that row: a whole number that has no DOUBLE of its own (beyond 2^53),
+a fraction where the model has integers, an integer that its integers cannot hold. A fraction that is rounded to the
+nearest DOUBLE or FLOAT is what pandas and numpy make of it too.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,18 @@ from sqlml.signature import Column
 SHOWN = 40
 """How many characters of a value that cannot be read stand in its error."""
 
+SMALL = ("BOOLEAN", "TINYINT", "SMALLINT", "UTINYINT", "USMALLINT")
+FITTING = {
+    "DOUBLE": ("DOUBLE", "FLOAT", *SMALL, "INTEGER", "UINTEGER"),
+    "FLOAT": ("DOUBLE", "FLOAT", *SMALL),
+    "BIGINT": (*SMALL, "INTEGER", "UINTEGER", "BIGINT"),
+    "INTEGER": (*SMALL, "INTEGER"),
+}
+"""Types of which every whole number fits; DuckDB knows a column's type when it binds, so the check costs them nothing.
+A DOUBLE is a DOUBLE, and what a FLOAT column makes of one is rounding."""
+EXACT = {"DOUBLE": 2.0**53, "FLOAT": 2.0**24}
+"""Below, each whole number is one of the type's; from here on neighbours may have become one."""
+
 
 def feature(column: Column, reference: exp.Expression) -> exp.Expression:
     """The value of `reference` as the model takes it.
@@ -19,7 +36,9 @@ def feature(column: Column, reference: exp.Expression) -> exp.Expression:
     Measured: for a column that is DOUBLE already, both are folded away when its statistics hold no NaN.
     """
     if column.is_text:
-        return sql.cast(reference.copy(), "VARCHAR")
+        # Measured: in a column with COLLATE NOCASE, or after SET default_collation, 'BASIC' equals 'basic', also when it
+        # was cast. To a model only the same code points are the same text.
+        return exp.Collate(this=sql.cast(reference.copy(), "VARCHAR"), expression=sql.identifier("C"))
     number = _number(column, reference)
     if column.type == "FLOAT":
         number = sql.try_cast(sql.try_cast(number, "FLOAT"), "DOUBLE")
@@ -42,7 +61,41 @@ def cast_error(column: Column, reference: exp.Expression) -> tuple[exp.Expressio
     if column.type == "FLOAT":
         expected = "a number that fits FLOAT"
     reason = exp.DPipe(this=sql.text(f"{column.name} is not {expected}: "), expression=shown)
-    return bad, reason
+    if column.type not in FITTING:
+        return bad, reason
+    lost, why = (_rounded if column.type in EXACT else _not_whole)(column, reference)
+    explained = exp.DPipe(this=sql.text(f"{column.name} {why}: "), expression=shown.copy())
+    return exp.Or(this=exp.Paren(this=bad), expression=lost), sql.case([(lost.copy(), explained)], reason)
+
+
+def _rounded(column: Column, reference: exp.Expression) -> tuple[exp.Expression, str]:
+    """Whether a whole number becomes another one as a DOUBLE, or a FLOAT."""
+    number = sql.try_cast(reference.copy(), "DOUBLE")
+    kept = number.copy() if column.type == "DOUBLE" else sql.try_cast(number.copy(), "FLOAT")
+    large = exp.GTE(this=sql.call("abs", number), expression=sql.double(EXACT[column.type]))
+    differs = exp.NullSafeNEQ(
+        this=sql.try_cast(reference.copy(), "HUGEINT"), expression=sql.try_cast(sql.try_cast(kept, "DOUBLE"), "HUGEINT")
+    )
+    return _unless_fitting(column, reference, sql.case([(large, differs)], exp.false())), (
+        f"would lose digits as a {column.type}, which the model takes"
+    )
+
+
+def _not_whole(column: Column, reference: exp.Expression) -> tuple[exp.Expression, str]:
+    """Whether a number that is there is none of the column's integers."""
+    number = exp.Nullif(this=sql.try_cast(reference.copy(), "DOUBLE"), expression=sql.double(float("nan")))
+    whole = sql.try_cast(sql.try_cast(reference.copy(), column.type), "DOUBLE")
+    differs = exp.NullSafeNEQ(this=whole, expression=number)
+    present = exp.Not(this=_is_null(number.copy()))
+    return _unless_fitting(column, reference, sql.case([(present, differs)], exp.false())), (
+        f"is no whole number that fits {column.type}, which the model takes"
+    )
+
+
+def _unless_fitting(column: Column, reference: exp.Expression, check: exp.Expression) -> exp.Expression:
+    known = [sql.text(name) for name in FITTING[column.type]]
+    fits = exp.In(this=sql.call("typeof", reference.copy()), expressions=known)
+    return sql.case([(fits, exp.false())], check)
 
 
 def _number(column: Column, reference: exp.Expression) -> exp.Expression:

@@ -109,9 +109,8 @@ def arrow_type(column: Column) -> Any:  # Any: pyarrow has no types
     import pyarrow as pa
 
     types = {
-        "DOUBLE": pa.float64(), "FLOAT": pa.float32(), "BOOLEAN": pa.bool_(), "VARCHAR": pa.string(),
-        "TINYINT": pa.int8(), "SMALLINT": pa.int16(), "INTEGER": pa.int32(), "BIGINT": pa.int64(),
-        "UTINYINT": pa.uint8(), "USMALLINT": pa.uint16(), "UINTEGER": pa.uint32(), "UBIGINT": pa.uint64(),
+        "DOUBLE": pa.float64(), "FLOAT": pa.float32(), "BIGINT": pa.int64(),
+        "INTEGER": pa.int32(), "BOOLEAN": pa.bool_(), "VARCHAR": pa.string(),
     }  # fmt: skip
     return types[column.type]
 

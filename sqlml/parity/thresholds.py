@@ -31,10 +31,12 @@ TREE_VISITS = 8_000_000
 """Rows x trees: a forest of 500 trees has 16,000 rows at its thresholds, one of 100 trees all that are wanted."""
 LARGEST = 1e30
 DTYPES: Mapping[str, Any] = {
-    "DOUBLE": np.float64, "FLOAT": np.float32, "BOOLEAN": np.bool_,
-    "TINYINT": np.int8, "SMALLINT": np.int16, "INTEGER": np.int32, "BIGINT": np.int64,
-    "UTINYINT": np.uint8, "USMALLINT": np.uint16, "UINTEGER": np.uint32, "UBIGINT": np.uint64,
-}  # fmt: skip
+    "DOUBLE": np.float64,
+    "FLOAT": np.float32,
+    "BIGINT": np.int64,
+    "INTEGER": np.int32,
+    "BOOLEAN": np.bool_,
+}
 
 
 @dataclass(frozen=True)

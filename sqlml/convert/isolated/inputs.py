@@ -21,14 +21,27 @@ TYPES = {
     "boolean": "BOOLEAN",
     "string": "VARCHAR",
 }
+# Integers of fewer bits are given as the next wider ones of numpy's: the same numbers, and models make floats of them.
 TENSOR_TYPES = {
     "float64": "DOUBLE",
     "float32": "FLOAT",
     "int64": "BIGINT",
+    "uint32": "BIGINT",
     "int32": "INTEGER",
+    "int16": "INTEGER",
+    "int8": "INTEGER",
+    "uint16": "INTEGER",
+    "uint8": "INTEGER",
     "bool": "BOOLEAN",
     "str": "VARCHAR",
     "object": "VARCHAR",
+}
+# Types that a model may declare and that no column of SQL has, with what to do about them.
+INSTEAD = {
+    "datetime": "Turn it into numbers (seconds since 1970, or its parts) before the model, and log that.",
+    "binary": "Decode it into numbers or text before the model, and log that.",
+    "uint64": "Log the model with int64, or with float64 where numbers are larger.",
+    "float16": "Log the model with float32.",
 }
 # A table's SQL type -> the type in which pandas would hand it to a model.
 FROM_SQL = {
@@ -116,7 +129,7 @@ def _column(entry: Mapping[str, Any], position: int) -> Input:
     if kind not in TYPES:
         raise unsupported(
             f"Column '{name}' of the model's signature is of type {kind!r}; SQL features are {', '.join(TYPES)}.",
-            "Turn it into numbers or text before the model, and log that.",
+            INSTEAD.get(str(kind), "Turn it into numbers or text before the model, and log that."),
         )
     return Input(name, TYPES[kind], required=entry.get("required", True) is not False)
 
@@ -127,7 +140,8 @@ def _tensor(entry: Mapping[str, Any], name: str = "") -> Tensor:
     shape, dtype = spec.get("shape"), str(spec.get("dtype"))
     known = TENSOR_TYPES.get("str" if dtype.startswith(("str", "<U")) else dtype)
     if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape) or known is None:
-        raise unsupported(f"The model's signature has a tensor {name!r} of {dtype} {shape}.", ADD_SIGNATURE)
+        said = f"The model's signature has a tensor {name!r} of {dtype} {shape}."
+        raise unsupported(said, INSTEAD.get(dtype.split("[")[0].replace("datetime64", "datetime"), ADD_SIGNATURE))
     if len(shape) == 1:
         return Tensor(1, known)
     if len(shape) != 2 or shape[1] < 1:
