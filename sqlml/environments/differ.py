@@ -24,7 +24,7 @@ COMPUTING: Mapping[str, tuple[str, ...]] = {
     "pytorch": ("torch",),
 }
 # For a pickle these are part of what is loaded.
-PICKLED_WITH = ("scikit-learn",)
+PICKLED_WITH: Mapping[str, tuple[str, ...]] = {"lightgbm": ("scikit-learn",)}
 CARRYING = ("numpy", "scipy", "pandas")
 # MLflow lists what it needs itself.
 UNRELATED = ("mlflow", "mlflow-skinny", "mlflow-tracing", "cloudpickle", "psutil", "pip", "setuptools", "wheel", "uv")
@@ -61,8 +61,8 @@ def differences(pins: Pins, python: str, packages: Mapping[str, str]) -> Differe
     if pins.flavor == "python_function":  # nobody knows which of them computes
         computing = tuple(name for name in pins.libraries if name not in UNRELATED)
     carrying: tuple[str, ...] = CARRYING if pins.flavor == "sklearn" or (computing and pins.pickled) else ()
-    if computing and pins.pickled:
-        computing = (*computing, *PICKLED_WITH)
+    if pins.pickled:
+        computing = (*computing, *PICKLED_WITH.get(pins.flavor or "", ()))
     decisive: list[Difference] = []
     slight: list[Difference] = []
     if pins.python is not None and pins.python != python:

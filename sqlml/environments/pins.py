@@ -24,8 +24,9 @@ VERSION_KEYS: Mapping[str, tuple[str, str] | None] = {
     "lightgbm": ("lightgbm", "lgb_version"),
     "xgboost": ("xgboost", "xgb_version"),
     "catboost": ("catboost", "catboost_version"),
-    "onnx": ("onnx", "onnx_version"),
     "spark": ("pyspark", "pyspark_version"),
+    "pytorch": ("torch", "pytorch_version"),
+    "onnx": ("onnx", "onnx_version"),
     "python_function": None,
 }
 PYTHON = re.compile(r"3\.[0-9]{1,2}(?:\.[0-9]{1,3})?")
@@ -135,7 +136,8 @@ def _pin(line: str, python: str | None) -> tuple[Pin | None, str | None]:
     try:
         if requirement.marker is not None and not requirement.marker.evaluate(_marked(python)):
             return None, None
-        version = str(Version(specifiers[0].version))
+        # Without a local label: 2.1.0+cpu is a build of 2.1.0, and which builds there are is the index's affair.
+        version = Version(specifiers[0].version).public
     except (InvalidVersion, UndefinedComparison, UndefinedEnvironmentName):
         return None, f"{_shown(requirement.name)} is not pinned to one version"
     return Pin(canonicalize_name(requirement.name), version, tuple(sorted(requirement.extras))), None
@@ -178,7 +180,7 @@ def _is_pickled(flavor: str | None, flavors: Mapping[str, Any]) -> bool:
         return str(about.get("serialization_format", "pickle")) != "skops"
     if flavor == "lightgbm":
         return str(about.get("model_class", "lightgbm.basic.Booster")) != "lightgbm.basic.Booster"
-    return flavor == "python_function"
+    return flavor in ("pytorch", "python_function")
 
 
 def _lines(text: str) -> Iterator[str]:

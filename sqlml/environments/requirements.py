@@ -27,7 +27,8 @@ OLDEST: Mapping[str, str] = {"scikit-learn": "1.1", "lightgbm": "3.3", "xgboost"
 LEFT_OUT = ("mlflow", "mlflow-skinny", "mlflow-tracing", "pip", "uv", "sqlml")
 # Kept when the others have no solution: what computes, and what its pickles are made of.
 ESSENTIAL = (
-    "scikit-learn", "lightgbm", "xgboost", "catboost", "numpy", "scipy", "pandas", "cloudpickle", "joblib", "skops"
+    "scikit-learn", "lightgbm", "xgboost", "catboost", "torch",
+    "numpy", "scipy", "pandas", "cloudpickle", "joblib", "skops",
 )  # fmt: skip
 # Releases that do not say in their own metadata what breaks them: (library, older than, what must not be newer).
 UNDECLARED = (

@@ -155,10 +155,21 @@ def boosters(rows: pd.DataFrame, found: dict) -> dict:
     numbers = rows[["age", "fee", "visits"]]
     quiet = {"n_estimators": 12, "num_leaves": 7, "verbose": -1, "random_state": 0}
     params = {"objective": "regression", "num_leaves": 7, "verbose": -1, "seed": 0}
-    return {
+    found_here = {
         "lightgbm_classifier": lightgbm.LGBMClassifier(**quiet).fit(numbers, found["three"]),
         "lightgbm_yes": lightgbm.LGBMClassifier(**quiet).fit(numbers, found["yes"]),
         "lightgbm_booster": lightgbm.train(params, lightgbm.Dataset(numbers, found["number"]), num_boost_round=12),
+    }
+    try:
+        import xgboost
+    except ImportError:
+        return found_here
+    small = {"n_estimators": 9, "max_depth": 3, "n_jobs": 1}
+    codes = np.unique(found["three"], return_inverse=True)[1]
+    return {
+        **found_here,
+        "xgboost_classifier": xgboost.XGBClassifier(**small).fit(numbers, codes),
+        "xgboost_number": xgboost.XGBRegressor(**small).fit(numbers, found["number"]),
     }
 
 
@@ -170,7 +181,7 @@ def train(folder: Path) -> None:
         save(folder / name, estimator.fit(rows, found[target]), "sklearn", COLUMNS)
     three = {name: COLUMNS[name] for name in ("age", "fee", "visits")}
     for name, model in boosters(rows, found).items():
-        save(folder / name, model, "lightgbm", three)
+        save(folder / name, model, name.partition("_")[0], three)
 
 
 def save(folder: Path, model, flavor: str, columns: dict) -> None:
@@ -187,6 +198,14 @@ def save(folder: Path, model, flavor: str, columns: dict) -> None:
         }
         general |= {"loader_module": "mlflow.sklearn", "model_path": "model.pkl"}
         (folder / "model.pkl").write_bytes(cloudpickle.dumps(model))
+    elif flavor == "xgboost":
+        import xgboost
+
+        kind = f"{type(model).__module__}.{type(model).__name__}"
+        about = {"data": "model.xgb", "xgb_version": xgboost.__version__, "model_class": kind, "model_format": "xgb"}
+        general |= {"loader_module": "mlflow.xgboost", "data": "model.xgb"}
+        model.save_model(str(folder / "model.json"))
+        (folder / "model.json").rename(folder / "model.xgb")
     else:
         import lightgbm
 
@@ -208,7 +227,7 @@ def save(folder: Path, model, flavor: str, columns: dict) -> None:
         "signature": {"inputs": json.dumps(inputs), "outputs": None, "params": None},
     }
     (folder / "MLmodel").write_text(json.dumps(document))  # JSON is YAML
-    lines = ["mlflow==2.9.2", "cloudpickle", "lightgbm", "numpy", "pandas", "scikit-learn", "scipy"]
+    lines = ["mlflow==2.9.2", "cloudpickle", "lightgbm", "numpy", "pandas", "scikit-learn", "scipy", "xgboost"]
     pinned = [line if "==" in line else f"{line}=={metadata.version(line)}" for line in lines if _has(line)]
     (folder / "requirements.txt").write_text("\n".join(pinned))
     (folder / "python_env.yaml").write_text(

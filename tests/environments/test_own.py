@@ -38,6 +38,7 @@ PINS = {
     "3.9": {
         "scikit-learn": "1.1.3",
         "lightgbm": "3.3.5",
+        "xgboost": "1.7.6",
         "numpy": "1.22.4",
         "pandas": "1.5.3",
         "scipy": "1.9.3",
@@ -74,7 +75,8 @@ CHANGED_SINCE = [
     "lightgbm_yes",
     "lightgbm_booster",
 ]
-EVERY = [*inside.models(), "lightgbm_classifier", "lightgbm_yes", "lightgbm_booster"]
+BOOSTERS = ["lightgbm_classifier", "lightgbm_yes", "lightgbm_booster", "xgboost_classifier", "xgboost_number"]
+EVERY = [*inside.models(), *BOOSTERS]
 SCRIPT = inside.__file__
 
 

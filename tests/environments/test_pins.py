@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sqlml.convert.isolated import loading
 from sqlml.environments import pins
 from sqlml.errors import ArtifactError
 from tests.environments.artifacts import model
@@ -182,6 +183,14 @@ def test_what_is_unpickled_is_known(tmp_path: Path, flavors: dict[str, object], 
     found = read(tmp_path, flavors)
 
     assert (found.flavor, found.pickled) == (flavor, pickled)
+
+
+def test_a_flavor_is_chosen_as_the_worker_chooses_it() -> None:
+    assert [flavor for flavor in pins.VERSION_KEYS if flavor != "python_function"] == list(loading.FLAVORS)
+
+
+def test_a_local_label_is_the_indexs_affair(tmp_path: Path) -> None:
+    assert str(read(tmp_path, requirements_txt="torch==2.1.0+cpu\n").libraries["torch"]) == "torch==2.1.0"
 
 
 def test_a_single_onnx_file_has_no_pins(tmp_path: Path) -> None:
