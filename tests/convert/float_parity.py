@@ -124,8 +124,8 @@ def by_sql(converted: Converted, given: Sequence[Input], rows: Sequence[Row]) ->
     )
     model = OnnxModel(converted.onnx, "0" * 64, signature, converted.reasons, converted.precision, {})
     answers = _asked(model, rows)
-    reasons = {reason: i + 1 for i, reason in reversed(list(enumerate(converted.reasons)))}
-    said: dict[str, Any] = {"error": np.array([[reasons.get(a["error"], 0)] for a in answers])}
+    # Not only the graph's own reasons: a value that the column's type does not hold is refused before.
+    said: dict[str, Any] = {"error": np.array([[int(a["error"] is not None)] for a in answers])}
     empty = dict.fromkeys(f"t{i}" for i in range(converted.targets))
     if converted.kind == "classifier":
         places = {label: i for i, label in enumerate(converted.classes)}

@@ -87,7 +87,7 @@ class Asked:
         for i in self.model.categorical:
             column = made[made.columns[i]]
             if column.dtype.kind == "f":
-                values = [int(v) if v == v and abs(v) < 2**63 and v == int(v) else v for v in column.tolist()]
+                values = [int(v) if v == v and -(2**63) <= v < 2**63 and v == int(v) else v for v in column.tolist()]
                 made[made.columns[i]] = np.array(values, dtype=object)
         return made if self.named else made.set_axis([str(i) for i in range(made.shape[1])], axis=1)
 

@@ -152,7 +152,9 @@ def refuse_missing_categories(graph: Graph, est: Estimator, model: Model, table:
             graph.error(bad, [f"{feature.label} is missing, and {who} does not accept missing categories"])
         else:
             fraction = graph.op("Less", graph.op("Floor", column), column)
-            huge = graph.op("GreaterOrEqual", graph.op("Abs", column), graph.double([2.0**63]))
+            above = graph.op("GreaterOrEqual", column, graph.double([2.0**63]))
+            below = graph.op("Less", column, graph.double([-(2.0**63)]))
+            huge = graph.op("Or", above, below)
             bad = graph.op("Or", graph.op("IsNaN", column), graph.op("Or", fraction, huge))
             graph.error(bad, [f"{feature.label} is missing or no integer, which {who} does not accept as a category"])
 
