@@ -41,7 +41,7 @@ INSTEAD = {
     "tensorflow": "Export it with tf2onnx and register the .onnx file.",
     "keras": 'Export it with model.export(path, format="onnx") and register the .onnx file.',
 }
-ELSE = "Log the model with mlflow.sklearn, mlflow.lightgbm, mlflow.xgboost, mlflow.catboost or mlflow.onnx, or register an .onnx file."
+ELSE = "Log the model with mlflow.sklearn, mlflow.lightgbm, mlflow.xgboost, mlflow.catboost, mlflow.spark or mlflow.onnx, or register an .onnx file."
 
 
 def load(path: Path, *, allow_pickle: bool) -> Artifact:
