@@ -160,14 +160,12 @@ class PyfuncWorker:
             WorkerError: the process crashed, or took too long or too much memory.
         """
         given, to = self._written(rows), self._file()
-        numbered = all(name.startswith("target_") for name in form.names)
         self._call(
             "ask",
             rows=given.name,
             to=to.name,
             names=list(form.names),
             types=list(form.types),
-            numbered=numbered,
             seconds=self._seconds,
         )
         answers = received.table(to)

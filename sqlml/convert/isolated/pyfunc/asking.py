@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ ISOLATED = (
     "the model runs isolated: it has no network, starts no processes, and reads no files but its own and its libraries'."
     " sqlml has no switch for that"
 )
+CLOSED = (errno.EPERM, errno.EACCES, errno.ENETUNREACH, errno.ENOSYS)
 FIRST_ROWS = 8
 PASSES = 5
 
@@ -124,7 +126,8 @@ def _by_isolation(error: BaseException | None) -> bool:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES, errno.ENETUNREACH, errno.ENOSYS):
+        # A name cannot be resolved without a network, whatever the reason that the resolver gives.
+        if isinstance(error, socket.gaierror) or (isinstance(error, OSError) and error.errno in CLOSED):
             return True
         error = error.__cause__ or error.__context__
     return False

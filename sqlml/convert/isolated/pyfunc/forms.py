@@ -29,7 +29,8 @@ LOG_AGAIN = "Log the model again, with mlflow.models.infer_signature of what pre
 
 @dataclass(frozen=True)
 class Form:
-    """One column without a name is a plain prediction; `numbered` says that the names are none of the model's own."""
+    """One column without a name is a plain prediction; `numbered` says that the names are none of the model's own, so that
+    columns go by their position."""
 
     names: tuple[str, ...]
     types: tuple[str, ...]
@@ -94,9 +95,9 @@ def arrays(form: Form, found: Form, columns: Sequence[Any]) -> list[pa.Array]:
         Refusal: the answer is of another form than the answers were when the model was deployed.
     """
     positions = list(range(len(columns)))
-    if len(columns) != len(form.names) or (form.numbered != found.numbered):
+    if len(columns) != len(form.names):
         raise _differs(found, form)
-    if not form.numbered and found.names != form.names:
+    if not found.numbered and found.names != form.names:
         at = {name: i for i, name in enumerate(found.names)}
         if set(at) != set(form.names):
             raise _differs(found, form)

@@ -71,14 +71,13 @@ class Session:
         return {
             "names": list(form.names),
             "types": list(form.types),
-            "numbered": form.numbered,
             "alone": found.alone,
             "tolerance": asking.TOLERANCE[found.single],
         }
 
     def ask(self, request: Mapping[str, Any]) -> Reply:
         """Answers to rows in a form that is settled, row for row."""
-        form = Form(tuple(request["names"]), tuple(request["types"]), request["numbered"])
+        form = Form(tuple(request["names"]), tuple(request["types"]))
         rows = _read(self.work / request["rows"])
         said = asking.ask(self._loaded().model.predict, self._taken(), rows, float(request["seconds"]))
         _write(asking.written(said, form), self.work / request["to"])
