@@ -127,7 +127,9 @@ def _repeated(error: Node) -> int:
     order = _in_order([error])
     written: dict[Node, int] = {}
     for node in order:
-        written[node] = 1 + sum(written[child] for child in children(node))
+        # A tree asks for a feature in many of its nodes.
+        times = 2 * node.trees.leaves if isinstance(node, Forest) else 1
+        written[node] = times * (1 + sum(written[child] for child in children(node)))
     return written[error] - len(order)
 
 

@@ -6,7 +6,8 @@ they ascend in pipeline order, so the smallest one of a row is what the original
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -50,6 +51,7 @@ class Graph:
         self._joined: dict[tuple[Segment, ...], str] = {}
         self._checked: set[tuple[str, str, int]] = set()
         self._missing_in: dict[str, str] = {}
+        self._only: str | None = None
         self._computed: dict[bytes, str] = {}
         self._producers: dict[str, onnx.NodeProto] = {}
         self._taken: set[str] = set()
@@ -210,10 +212,20 @@ class Graph:
 
     def error(self, bad: str, reasons: Sequence[str]) -> None:
         """Rows where column i of `bad` (boolean [N, k]) is true have no prediction, because of reasons[i]."""
+        if self._only is not None:
+            bad = self.op("And", bad, self._only)
         first = len(self.reasons) + 1
         self.reasons.extend(reasons)
         codes = self.ints([list(range(first, first + len(reasons)))])
         self._candidates.append(self.op("Where", bad, codes, self.ints([[NO_ERROR]])))
+
+    @contextmanager
+    def errors_only(self, where: str) -> Iterator[None]:
+        """What is refused inside counts only in the rows where the condition holds; the others are not asked."""
+        outer, checked = self._only, set(self._checked)
+        self._only = where if outer is None else self.op("And", outer, where)
+        yield
+        self._only, self._checked = outer, checked
 
     def unchecked(self, kind: str, table: Table, at_risk: Sequence[int]) -> list[int]:
         """Those columns that no earlier step has checked in the same way: their bad rows are errors already."""

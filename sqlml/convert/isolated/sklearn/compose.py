@@ -81,7 +81,8 @@ def column_transformer(ctx: Context, est: Estimator, table: Table, step: str) ->
         if not indices:
             continue
         path = below(step, name)
-        if np.isscalar(columns):
+        words = type(transformer).__module__ == "sklearn.feature_extraction.text"  # refused with their own reason
+        if np.isscalar(columns) and not words:
             why = f"it selects the single column {columns!r} as one dimension, as text vectorizers need."
             raise refuse(transformer, path, why, "Select it as a list of one column.")
         part = table.select(indices)

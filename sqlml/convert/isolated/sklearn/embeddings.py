@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from sqlml.convert.isolated.graph import Graph
+from sqlml.convert.isolated.graph import Array, Graph
 from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.sklearn.clusters import checked
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms, refuse
 from sqlml.convert.isolated.sklearn.kernels import squared_distances
+from sqlml.convert.isolated.sklearn.linear import best
 from sqlml.convert.isolated.sklearn.projections import dense, doubles, mixed
 from sqlml.convert.isolated.sklearn.trees import as_float32, fitted_tree, takes_nan, tree_ensemble
 from sqlml.convert.isolated.sklearn.validate import numbers
@@ -132,28 +133,49 @@ def dictionary_learning(ctx: Context, est: Estimator, table: Table, step: str) -
 
 
 def coded(ctx: Context, est: Estimator, table: Table, step: str, dictionary: Any) -> Table:
-    """transform_algorithm="threshold": products with the atoms, moved towards 0."""
+    """Products with the atoms: moved towards 0, or only the greatest of them."""
     graph = ctx.graph
-    if est.transform_algorithm != "threshold":
-        why = f"its code is found by an algorithm that chooses atoms step by step ({est.transform_algorithm})."
-        raise refuse(est, step, why, "Use transform_algorithm='threshold', or PCA or SparsePCA.")
-    table = dense(est, numbers(graph, est, table, step), step)
     atoms = doubles(dictionary)
+    chosen = est.transform_n_nonzero_coefs
+    if chosen is None:
+        chosen = int(min(max(atoms.shape[1] / 10, 1), len(atoms)))  # _sparse_encode's own choice
+    pursuit = est.transform_algorithm == "omp" and chosen == 1
+    if not pursuit and est.transform_algorithm != "threshold":
+        number = f", {chosen} of them" if est.transform_algorithm == "omp" else ""
+        why = f"its code is found by an algorithm that chooses atoms step by step ({est.transform_algorithm}{number})."
+        raise refuse(est, step, why, "Use transform_algorithm='threshold', 'omp' with one coefficient, or PCA.")
+    table = dense(est, numbers(graph, est, table, step), step)
+    cov = graph.matmul(graph.tensor(table), np.ascontiguousarray(atoms.T))
+    code = nearest_atom(graph, cov, atoms) if pursuit else shrunk(graph, est, cov, len(atoms))
+    if not est.split_sign:
+        return mixed(table, code, len(atoms))
+    zero = graph.double([0.0])
+    parts: Sequence[str] = [graph.op("Max", code, zero), graph.op("Neg", graph.op("Min", code, zero))]
+    return mixed(table, graph.join(parts), 2 * len(atoms))
+
+
+def nearest_atom(graph: Graph, cov: str, atoms: Array) -> str:
+    """Orthogonal matching pursuit of one atom: the greatest product, divided by the atom's own square."""
+    size = graph.op("Abs", cov)
+    place = best(graph, size)
+    here = graph.op("Equal", place, graph.ints(np.arange(len(atoms)).reshape(1, -1)))
+    # linear_model/_omp.py: below the machine epsilon none is chosen.
+    seen = graph.op("GreaterOrEqual", graph.op("Mul", cov, cov), graph.double([float(np.finfo(np.float64).eps)]))
+    value = graph.op("Div", cov, graph.double(np.einsum("ij,ij->i", atoms, atoms)))
+    return graph.op("Where", graph.op("And", here, seen), value, graph.double([0.0]))
+
+
+def shrunk(graph: Graph, est: Estimator, cov: str, width: int) -> str:
+    """The products, each moved towards 0."""
     alpha = est.transform_alpha
     if alpha is None:
         alpha = getattr(est, "alpha", None)
     # _sparse_encode: 1 where nobody says.
     limit = 1.0 if alpha is None else float(alpha)
-    cov = graph.matmul(graph.tensor(table), np.ascontiguousarray(atoms.T))
     zero = graph.double([0.0])
-    size = graph.op("Max", graph.op("Sub", graph.op("Abs", cov), graph.double(np.full(len(atoms), limit))), zero)
+    size = graph.op("Max", graph.op("Sub", graph.op("Abs", cov), graph.double(np.full(width, limit))), zero)
     code = graph.op("Mul", graph.op("Sign", cov), size)
-    if est.positive_code:
-        code = graph.op("Max", code, zero)
-    if not est.split_sign:
-        return mixed(table, code, len(atoms))
-    parts: Sequence[str] = [graph.op("Max", code, zero), graph.op("Neg", graph.op("Min", code, zero))]
-    return mixed(table, graph.join(parts), 2 * len(atoms))
+    return graph.op("Max", code, zero) if est.positive_code else code
 
 
 TRANSFORMERS: Transforms = {

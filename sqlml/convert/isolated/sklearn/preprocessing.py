@@ -128,6 +128,25 @@ def normalizer(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
     return table_of(graph.op("Div", tensor, scale), features, sparse=table.sparse)
 
 
+def tfidf_transformer(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
+    """Counts weighted by how rare their column was (feature_extraction/text.py); what is 0 is not stored, and stays 0."""
+    graph = ctx.graph
+    table = numbers(graph, est, table, step)
+    tensor, features = graph.tensor(table), list(table.features)
+    if est.sublinear_tf:
+        zero = graph.double([0.0])
+        empty = graph.op("Equal", tensor, zero)
+        raised = graph.op("Add", graph.op("Log", tensor), graph.double([1.0]))
+        tensor = graph.op("Where", empty, zero, raised)
+        features = [replace(f, low=-np.inf, high=np.inf, nan=f.low < 0, exact=False) for f in features]
+    weights = getattr(est, "idf_", None)
+    if weights is not None:
+        tensor = graph.op("Mul", tensor, graph.double(np.asarray(weights, dtype=np.float64).reshape(-1)))
+        features = bounded(features, lambda row: row * np.asarray(weights).reshape(-1))
+    made = table_of(tensor, [replace(f, name=None) for f in features], sparse=True)
+    return made if est.norm is None else normalizer(ctx, est, made, step)
+
+
 def binarizer(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
     table = numbers(ctx.graph, est, table, step, keep=True)
     if table.sparse and est.threshold < 0:
@@ -145,4 +164,5 @@ TRANSFORMERS: Transforms = {
     "preprocessing.RobustScaler": robust_scaler,
     "preprocessing.Normalizer": normalizer,
     "preprocessing.Binarizer": binarizer,
+    "feature_extraction.text.TfidfTransformer": tfidf_transformer,
 }
