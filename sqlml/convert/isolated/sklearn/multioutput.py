@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, below
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, below, refuse
 from sqlml.convert.isolated.sklearn.ensembles import single
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import FLOAT64, Feature, Table, beside, table_of
@@ -33,12 +35,16 @@ def regressor_chain(ctx: Context, est: Estimator, table: Table, step: str) -> Pr
 
 def promoted(feature: Feature) -> Feature:
     """hstack with doubles makes doubles."""
-    from dataclasses import replace
-
     return replace(feature, dtype=FLOAT64)
 
 
+def several_labels(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
+    raise refuse(est, step, "it predicts several labels at once.", "Register one classifier per target.")
+
+
 PREDICTORS: Predicts = {
+    "multioutput.ClassifierChain": several_labels,
+    "multioutput.MultiOutputClassifier": several_labels,
     "multioutput.MultiOutputRegressor": multi_output_regressor,
     "multioutput.RegressorChain": regressor_chain,
 }
