@@ -121,7 +121,8 @@ def test_the_job_log_names_and_hashes_a_pickle_and_says_what_isolates_it(save):
     with opened(save(churn_pipeline(), signature=SIGNATURE), log=lines.append) as worker:
         digest = worker.origin["file sha256"]
 
-    assert lines[0].startswith("isolation in force: ")
+    assert lines[0].startswith("model environment: Python ")
+    assert lines[1].startswith("isolation in force: ")
     assert f"model.bin (sha256 {digest}) is a cloudpickle, loaded in isolation" in lines
 
 
