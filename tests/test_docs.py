@@ -19,7 +19,15 @@ from sqlml.catalog.migrations import migrate
 from sqlml.demo.customers import customers
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/sql.md", "docs/catalog.md", "docs/operations.md", "docs/security.md", "docs/hbase.md")
+PAGES = (
+    "README.md",
+    "docs/sql.md",
+    "docs/catalog.md",
+    "docs/operations.md",
+    "docs/security.md",
+    "docs/hbase.md",
+    "docs/pyfunc.md",
+)
 
 
 def blocks(page: str, language: str) -> list[str]:
