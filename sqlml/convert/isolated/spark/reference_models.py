@@ -333,6 +333,7 @@ def one_vs_rest(stage: Stage, data: Any, rows: Rows) -> Guess:
 
 
 def k_means(stage: Stage, data: Any, rows: Rows) -> Guess:
+    fail_where(np.isnan(data).any(axis=1), "KMeans requires norms that are numbers")
     centers: Sequence[Any] = sorted(stage.data, key=lambda row: row["clusterIdx"])
     best, found = np.full(len(data), np.inf), np.zeros(len(data))
     for k, row in enumerate(centers):

@@ -117,13 +117,16 @@ def one_vs_rest(predictors: dict[str, Predict]) -> Predict:
 
 
 def k_means(frame: Frame, stage: Stage, column: Column) -> Answer:
-    """The nearest center; a row that is infinitely far from all of them, or at no distance, is of the first."""
+    """The nearest center; a row that is infinitely far from all of them is of the first. A norm must not be NaN."""
     graph = frame.graph
     if str(stage.get("distanceMeasure", "euclidean")) != "euclidean":
         raise refuse(stage, "it measures by cosine.", "Use distanceMeasure='euclidean'.")
     rows = sorted(stage.data, key=lambda row: int(row["clusterIdx"]))
     centers = [vector(row["clusterCenter"]).values for row in rows]
     of_width(stage, column, len(centers[0]))
+    if column.nan:
+        bad = any_of(graph, [graph.op("IsNaN", column.tensor)])
+        frame.error(bad, f"{column.label} is not a number, and KMeans does not accept that")
     nearness = []
     for center in centers:
         off = graph.op("Sub", column.tensor, graph.double(center))
