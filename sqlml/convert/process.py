@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -361,12 +361,17 @@ def started(
     require_isolation: bool,
     model_env: str,
     task: str = CONVERSION,
+    flavor: str | None = None,
+    more: Sequence[str] = (),
 ) -> Iterator[tuple[Process, Path, list[Feature], Choice]]:
-    """A process that may read the artifact, with its work directory, what confines it, and the environment it runs in."""
+    """A process that may read the artifact, with its work directory, what confines it, and the environment it runs in.
+
+    `flavor` and `more` are for `environments.choose`: what it is loaded as, and what that needs besides.
+    """
     artifact = Path(artifact).absolute()
     if not artifact.exists():
         raise ArtifactError(f"There is no model at {artifact}.")
-    chosen = environments.choose(artifact, model_env, log=log)
+    chosen = environments.choose(artifact, model_env, log=log, flavor=flavor, more=more)
     for line in chosen.lines:
         log(line)
     work = Path(tempfile.mkdtemp(prefix="sqlml-worker-")).resolve()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # Any in this module: JSON whose shape is what is checked.
 TYPES = ("DOUBLE", "FLOAT", "BIGINT", "INTEGER", "BOOLEAN", "VARCHAR", "TIMESTAMP", "BLOB")
 ANSWERS = ("DOUBLE", "BIGINT", "BOOLEAN", "VARCHAR", "TIMESTAMP", "BLOB")
+# The part of MLflow that loads models; with the rest would come a web server and a database toolkit.
+NEEDS = ("mlflow-skinny>=2,<4",)
 SEARCH_SHARE = 0.5
 """Of the time limit of a request, what may go into finding the rows that make the model raise."""
 LONGEST_ERROR = 800
@@ -236,6 +238,8 @@ def open_pyfunc(artifact: Path, policy: Policy, *, log: Callable[[str], None]) -
         require_isolation=policy.require_isolation,
         model_env=policy.model_env,
         task="model",
+        flavor="python_function",
+        more=NEEDS,
     ) as (process, work, _, chosen):
         reply = process.call("pyfunc", act="load", artifact=str(artifact.resolve()), allow_pickle=policy.allow_pickle)
         origin, notes = received.loaded(reply, "model")
