@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlml.convert.onnx_model import MISSING_TEXT, OnnxModel
 from sqlml.parity.comparison import TOLERANCES, Slack
+from sqlml.parity.votes import ANYWHERE, DECIDES, ROUNDOFF, votes_that_hang
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 # Any in this module: protobuf messages and arrays of several dtypes.
-ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
 SPARE = 4
 """Roundings that an implementation may have on top of one per operation (fused or reordered steps)."""
 PASSES_ON = {
@@ -39,7 +39,6 @@ PASSES_ON = {
     "And",
     "Or",
 }
-DECIDES = {"ArgMax", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
 
 Rule = Callable[[Mapping[str, Any], Sequence[Any], Sequence[Any], Any, float], Any]
 """(attributes, input values, input errors, output value, unit roundoff) -> bound of the output's error."""
@@ -62,7 +61,9 @@ def rounding(model: OnnxModel, features: pa.Table) -> Slack:
         if model.signature.kind == "classifier" and not model.signature.probabilities:
             shape = (features.num_rows, 0)
             bound = np.zeros(shape)
-        undecided = _undecided(graph.graph, values, errors, TOLERANCES[model.precision], features.num_rows)
+        hanging = votes_that_hang(graph.graph, values, errors, features.num_rows)
+        undecided = hanging | _undecided(graph.graph, values, errors, TOLERANCES[model.precision], features.num_rows)
+        bound = np.where(hanging.reshape((-1, *[1] * (np.ndim(bound) - 1))), np.maximum(bound, ANYWHERE), bound)
     # An infinite bound is a sum that overflows. It excuses nothing where the input itself is infinite or missing,
     # for then infinity or NaN is the exact answer.
     whole = _whole(model, values)
@@ -126,8 +127,8 @@ def _propagate(node: Any, values: dict[str, Any], errors: dict[str, Any]) -> Non
         return
     rule = RULES.get(node.op_type)
     output = values[node.output[0]]
-    if rule is None or output.dtype.name not in ROUNDOFF:
-        return
+    if rule is None or output.dtype.name not in ROUNDOFF or not np.ndim(output):
+        return  # no number of a row's own
     inputs = [values[name] if name else None for name in node.input]
     known = [_error(errors, values, name) if name else None for name in node.input]
     error = rule(attributes, inputs, known, output, ROUNDOFF[output.dtype.name])

@@ -163,3 +163,25 @@ def test_an_infinite_input_is_no_overflow() -> None:
 
     assert slack.numbers.tolist() == [[0.0, 0.0]]
     assert slack.undecided.tolist() == [False]
+
+
+def test_a_neighbour_at_the_very_radius_hangs_on_rounding_where_distances_are_rounded() -> None:
+    """|x|^2 - 2xy + |y|^2 is rounded: whether a row at the radius lies within is decided by the last bit."""
+    import pandas as pd
+    from sklearn.neighbors import KNeighborsRegressor, RadiusNeighborsRegressor
+
+    from sqlml.convert.isolated.sklearn.convert import convert_sklearn
+
+    kept = pd.DataFrame({"x": [0.1, 7.3, 30.7]})
+    signature = Signature(columns=(Column("x", "DOUBLE"),), kind="regressor", prediction="DOUBLE")
+    rows = pa.table({"x": [0.3, 0.30001, 7.3, 3.7]})  # at the radius, beyond it, at a row, midway between two
+    expected = {
+        RadiusNeighborsRegressor(0.2, algorithm="brute"): [True, False, False, False],
+        KNeighborsRegressor(1, algorithm="brute"): [False, False, False, True],
+    }
+    for model, hangs in expected.items():
+        converted = convert_sklearn(model.fit(kept, kept.x), signature.columns)
+        slack = rounding(OnnxModel(converted.onnx, "", signature, converted.reasons, "double", {}), rows)
+
+        assert (slack.numbers[:, 0] > 1e200).tolist() == hangs
+        assert slack.undecided.tolist() == hangs

@@ -14,11 +14,13 @@ import numpy as np
 from sqlml.convert.isolated.graph import Array, Graph
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, refuse
 from sqlml.convert.isolated.sklearn.kernels import (
+    SAMPLE,
     dense,
     kernel_matrix,
     plus,
     power,
     products,
+    significant,
     squared_differences,
     squared_norms,
     times,
@@ -29,8 +31,6 @@ from sqlml.convert.isolated.table import Table, table_of
 
 ROWS = 2_000
 """The graph of a classifier holds a matrix of this many rows and columns: 32 MB."""
-LOST = 1e-9
-"""How much of a value, relative to the targets' size, may be rounding of a sum whose terms cancel."""
 LAMBDAS = (0.41, 0.4, 0.37, 0.44, 0.39)
 COEFFICIENTS = (-1854.8214151, 3516.89893646, 221.29346712, 128.12323805, -2010.49422654)
 
@@ -190,10 +190,9 @@ def regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Predicti
     weights = np.asarray(est.alpha_, dtype=np.float64).reshape(len(est.X_train_), -1)
     few_rows(est, len(weights), step)
     scale, center = np.asarray(est._y_train_std, dtype=np.float64), np.asarray(est._y_train_mean, dtype=np.float64)
-    largest = float(np.max(np.abs(est.kernel_.diag(np.asarray(est.X_train_)))))
-    size = float(np.abs(np.asarray(est.y_train_)).max())
+    some = np.asarray(est.X_train_)[:SAMPLE]
     instead = "Add a WhiteKernel to the kernel or raise alpha, so that close training rows need not be told apart."
-    significant(est, weights, largest, size, step, instead)
+    significant(est, np.asarray(est.kernel_(some, est.X_train_)), weights, step, instead)
     kernels = Kernels(ctx, est, numbers(graph, est, table, step), est.X_train_, step)
     targets = weights.shape[1]
     mean = graph.matmul(kernels.matrix(est.kernel_), weights)
@@ -201,19 +200,6 @@ def regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Predicti
     return Prediction(
         "regressor", graph.op("Add", graph.op("Mul", mean, graph.double(spread)), graph.double(middle)), targets=targets
     )
-
-
-def significant(est: Estimator, weights: Array, largest: float, size: float, step: str, instead: str) -> None:
-    """Does the sum keep digits enough? The kernel's own last bit differs between libraries, and is multiplied by these.
-
-    Measured: values differ by three times `lost`.
-    """
-    lost = 2.0**-53 * largest * float(np.sqrt((weights**2).sum(axis=0)).max())
-    if 4 * lost > LOST * max(1.0, size):
-        why = (
-            f"its weights cancel: rounding alone moves its values by {lost / max(1.0, size):.0e} of the targets' size."
-        )
-        raise refuse(est, step, why, instead)
 
 
 def classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:

@@ -6,8 +6,7 @@ import numpy as np
 
 from sqlml.convert.isolated.graph import Array
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, refuse
-from sqlml.convert.isolated.sklearn.gaussian_process import significant
-from sqlml.convert.isolated.sklearn.kernels import kernel_matrix
+from sqlml.convert.isolated.sklearn.kernels import CANCELS, SAMPLE, dense, kernel_matrix, significant
 from sqlml.convert.isolated.sklearn.neighbors import ROWS
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import Table
@@ -19,9 +18,8 @@ def kernel_ridge(ctx: Context, est: Estimator, table: Table, step: str) -> Predi
         why = f"it keeps {count:,} rows and compares each answer with all of them; {ROWS:,} are the most."
         raise refuse(est, step, why, "Train on a sample, or use a model that does not keep its training rows.")
     weights = np.asarray(est.dual_coef_, dtype=np.float64).reshape(count, -1)
-    if est.kernel in ("rbf", "laplacian", "chi2", "cosine"):  # none of them is above 1
-        size = float(np.abs(est.predict(est.X_fit_[:200])).max())
-        significant(est, weights, 1.0, size, step, "Raise alpha.")
+    if isinstance(est.kernel, str) and est.kernel != "precomputed":
+        significant(est, dense(est._get_kernel(est.X_fit_[:SAMPLE], est.X_fit_)), weights, step, CANCELS)
     table = numbers(ctx.graph, est, table, step)
     parameters = {"gamma": est.gamma, "degree": est.degree, "coef0": est.coef0}
     matrix = kernel_matrix(ctx, est, table, est.X_fit_, step, est.kernel, parameters)

@@ -30,6 +30,26 @@ PARAMETERS: Mapping[str, frozenset[str]] = {
 }
 """The kernels of pairwise_kernels, each with the parameters that filter_params=True leaves it."""
 
+LOST = 1e-9
+"""How much of a value, relative to the largest, may be rounding of a sum whose terms cancel."""
+SAMPLE = 200
+"""Kept rows on which that is tried."""
+CANCELS = "Scale the columns (StandardScaler), or regularise more."
+
+
+def significant(est: Estimator, matrix: Array, weights: Array, step: str, instead: str) -> None:
+    """Do sums `matrix @ weights` keep digits enough? The last bit of a kernel differs between libraries.
+
+    Measured: values differ by about three times `lost`.
+    """
+    values = matrix @ weights
+    with np.errstate(over="ignore"):
+        lost = 2.0**-53 * float(np.sqrt((matrix**2) @ (weights**2)).max(initial=0.0))
+    size = max(1.0, float(np.abs(values).max(initial=0.0)))
+    if not 4 * lost <= LOST * size:
+        why = f"its weights cancel: rounding alone moves its values by {lost / size:.0e} of their size."
+        raise refuse(est, step, why, instead)
+
 
 def dense(rows: Any) -> Array:  # Any: a numpy array or a scipy sparse matrix
     """Kept rows as an array of doubles."""

@@ -12,7 +12,17 @@ from onnx import TensorProto, helper
 from sqlml.convert.isolated.graph import Array, Graph
 from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, refuse
-from sqlml.convert.isolated.sklearn.kernels import dense, power, products, scaled_products, squared_differences, times
+from sqlml.convert.isolated.sklearn.kernels import (
+    CANCELS,
+    SAMPLE,
+    dense,
+    power,
+    products,
+    scaled_products,
+    significant,
+    squared_differences,
+    times,
+)
 from sqlml.convert.isolated.sklearn.linear import above, best, class_labels
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import Table
@@ -49,6 +59,18 @@ def decisions(ctx: Context, est: Estimator, table: Table, step: str, weights: Ar
     if not len(weights):
         return graph.rows(bias)
     return graph.op("Add", graph.matmul(kernel(ctx, est, table, step), weights), graph.double(bias))
+
+
+def sums_hold(est: Estimator, weights: Array, step: str) -> None:
+    """Refused where values or probabilities would be rounding errors; labels alone are decided by the sign."""
+    if not len(weights) or est.kernel not in ("linear", "poly", "rbf", "sigmoid"):
+        return
+    from sklearn.metrics.pairwise import pairwise_kernels
+
+    kept = dense(est.support_vectors_)
+    given = {"gamma": est._gamma, "degree": est.degree, "coef0": est.coef0}
+    matrix = pairwise_kernels(kept[:SAMPLE], kept, metric=est.kernel, filter_params=True, **given)
+    significant(est, np.asarray(matrix), weights, step, CANCELS)
 
 
 def coefficients(est: Estimator) -> Array:
@@ -101,7 +123,10 @@ def classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Predict
     graph, labels = ctx.graph, class_labels(est, step)
     pairwise = decisions(ctx, est, checked(ctx, est, table, step), step, pair_weights(est), est._intercept_)
     zero, width = graph.double([0.0]), len(labels)
-    probabilities = coupled(ctx, est, pairwise, width, step) if hasattr(est, "predict_proba") else None
+    probabilities = None
+    if hasattr(est, "predict_proba"):
+        sums_hold(est, pair_weights(est), step)
+        probabilities = coupled(ctx, est, pairwise, width, step)
     if width == 2:
         decision = graph.op("Neg", pairwise)
         # Not above 0 is the second class: a tie, and NaN.
@@ -228,6 +253,7 @@ def looped(graph: Graph, q: Sequence[Sequence[str]], width: int) -> str:
 def regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     """SVR and NuSVR."""
     table = checked(ctx, est, table, step)
+    sums_hold(est, coefficients(est).T, step)
     return Prediction("regressor", decisions(ctx, est, table, step, coefficients(est).T, est._intercept_))
 
 
