@@ -21,7 +21,7 @@ from sqlml.convert.isolated.sklearn.context import (
 )
 from sqlml.convert.isolated.sklearn.functions import elementwise
 from sqlml.convert.isolated.sklearn.validate import Finite, check_names, numbers, refuse_text
-from sqlml.convert.isolated.table import OBJECT, Table, beside, table_of
+from sqlml.convert.isolated.table import FLOAT64, OBJECT, Table, beside, table_of
 
 
 def output_names(estimator: Estimator, table: Table, result: Table, step: str) -> Table:
@@ -109,17 +109,17 @@ def input_indices(est: Estimator, table: Table, name: str, step: str, by_name: b
 
 def weighted(ctx: Context, est: Estimator, part: Table, weight: float, step: str) -> Table:
     refuse_text(est, part, step)
-    part = part.as_array()
-    if part.array_dtype != np.float64:
-        raise refuse(
-            est, step, f"it weights {part.array_dtype} data.", "Weight float64 output only, or scale it in a step."
-        )
+    # Integers and booleans times a number are float64; a DataFrame is weighted column by column.
+    others = [f.dtype for f in part.features if f.dtype != FLOAT64 and f.dtype.kind not in "iub"]
+    if others:
+        raise refuse(est, step, f"it weights {others[0]} data.", "Weight float64 output only, or scale it in a step.")
     tensor = ctx.graph.op("Mul", ctx.graph.tensor(part), ctx.graph.double(weight))
     features = []
     for f in part.features:
         low, high = sorted((f.low * weight, f.high * weight)) if weight else (-np.inf, np.inf)
-        features.append(replace(f, low=low, high=high, nan=f.nan or (weight == 0 and f.infinite)))
-    return table_of(tensor, features, sparse=part.sparse)
+        nan = f.nan or (weight == 0 and f.infinite)
+        features.append(replace(f, dtype=FLOAT64, low=low, high=high, nan=nan))
+    return table_of(tensor, features, frame=part.frame, sparse=part.sparse)
 
 
 def stacked(ctx: Context, est: Estimator, parts: Sequence[Table], step: str, *, sparse: bool) -> Table:

@@ -36,9 +36,6 @@ def simple_imputer(ctx: Context, est: Estimator, table: Table, step: str) -> Tab
     parts = [impute(ctx, est, table, i, value, step) for i, value in zipped(kept, fill)]
     if est.add_indicator:
         mask = indicator(ctx, est.indicator_, table, step)
-        if any(f.text for p in parts for f in p.features):
-            why = "it appends missing indicators to text, which makes booleans and text one object array."
-            raise refuse(est, step, why, "Use a MissingIndicator of its own beside the imputer.")
         parts.append(mask)
     dtype = table.array_dtype
     joined = beside(parts, sparse=table.sparse)

@@ -11,10 +11,11 @@ import numpy as np
 
 from sqlml.convert.isolated.graph import Array, Graph
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, below, refuse
-from sqlml.convert.isolated.sklearn.functions import FUNCTIONS, log1p
+from sqlml.convert.isolated.sklearn.functions import FUNCTIONS
 from sqlml.convert.isolated.sklearn.intervals import looked_up
+from sqlml.convert.isolated.sklearn.mathematics import log1p, polynomial
 from sqlml.convert.isolated.sklearn.power import row
-from sqlml.convert.isolated.sklearn.quantile import BOUNDS, line, pieces, polynomial
+from sqlml.convert.isolated.sklearn.quantile import BOUNDS, line, pieces
 from sqlml.convert.isolated.table import FLOAT64, Feature, Table, table_of
 
 EPSILON = float(np.spacing(1.0))

@@ -10,9 +10,9 @@ from itertools import combinations_with_replacement as with_replacement
 import numpy as np
 
 from sqlml.convert.isolated.pairs import zipped
-from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms, refuse
+from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms
 from sqlml.convert.isolated.sklearn.validate import numbers
-from sqlml.convert.isolated.table import FLOAT64, Feature, Table, beside, table_of
+from sqlml.convert.isolated.table import FLOAT32, Feature, Table, beside, table_of
 
 
 def polynomial_features(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
@@ -20,8 +20,6 @@ def polynomial_features(ctx: Context, est: Estimator, table: Table, step: str) -
     graph = ctx.graph
     table = numbers(graph, est, table, step, float32=True)
     lowest, highest = int(est._min_degree), int(est._max_degree)
-    if table.sparse and highest > 2:
-        raise refuse(est, step, "it multiplies sparse data, in an order of its own.", "Use degree=2, or dense input.")
     width, x, dtype = len(table), graph.tensor(table), table.array_dtype
     choose = combinations if est.interaction_only else with_replacement
     parts: list[Table] = []
@@ -36,10 +34,15 @@ def polynomial_features(ctx: Context, est: Estimator, table: Table, step: str) -
         terms = list(choose(range(width), degree))
         if not terms:
             break
-        first = graph.gather(x, [t[0] for t in terms])
-        others = graph.gather(previous, [places[t[1:]] for t in terms])
-        previous = graph.settle(graph.op("Mul", others, first), dtype)
-        features = [product(table.features[t[0]], features[places[t[1:]]]) for t in terms]
+        # Sparse data is multiplied from left to right instead, and what is 0 is not there to be multiplied.
+        one = [t[-1] if table.sparse else t[0] for t in terms]
+        rest = [places[t[:-1] if table.sparse else t[1:]] for t in terms]
+        first = graph.gather(x, one)
+        made = graph.op("Mul", graph.gather(previous, rest), first)
+        if table.sparse and degree > 2:
+            made = graph.op("Where", graph.op("Equal", first, graph.double([0.0])), graph.double([0.0]), made)
+        previous = graph.settle(made, dtype)
+        features = [product(table.features[a], features[b]) for a, b in zipped(one, rest)]
         places = {t: i for i, t in enumerate(terms)}
         if degree >= lowest:
             parts.append(table_of(previous, features))
@@ -61,9 +64,12 @@ def product(a: Feature, b: Feature) -> Feature:
 def k_bins(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
     """The number of inner edges at or below the value, as a number or one-hot."""
     graph = ctx.graph
-    table = numbers(graph, est, table, step, float32=est.dtype is None)
-    if est.dtype is not None and np.dtype(est.dtype) != FLOAT64:
-        raise refuse(est, step, f"it computes in {np.dtype(est.dtype)}.", "Use dtype=None or float64.")
+    single = est.dtype is not None and np.dtype(est.dtype) == FLOAT32
+    table = numbers(graph, est, table, step, finite="none" if single else "all", float32=est.dtype is None or single)
+    if single:
+        table = graph.refuse_beyond_float32(graph.refuse_missing(table, "KBinsDiscretizer"), "KBinsDiscretizer")
+        narrow = [replace(f, dtype=FLOAT32) for f in table.features]
+        table = table_of(graph.round32(graph.tensor(table)), narrow)
     parts = []
     for i, (edges, feature) in enumerate(zipped(est.bin_edges_, table.features)):
         bins = int(est.n_bins_[i])

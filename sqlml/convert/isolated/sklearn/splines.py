@@ -132,11 +132,11 @@ def basis(graph: Graph, spline: Any, x: str, *, sparse: bool) -> str:
     return total
 
 
-def interval(graph: Graph, x: str, starts: Sequence[float]) -> str:
+def interval(graph: Graph, x: str, starts: Array) -> str:
     """One 1 in each row: where x lies among the knots, the last interval being closed."""
     if not len(starts):
         return graph.rows([1.0])
-    above = graph.as_double(graph.op("GreaterOrEqual", x, graph.double(list(starts))))
+    above = graph.as_double(graph.op("GreaterOrEqual", x, graph.double(starts)))
     one, none = graph.rows([1.0]), graph.rows([0.0])
     return graph.op("Sub", graph.join([one, above]), graph.join([above, none]))
 
