@@ -21,7 +21,7 @@ def body(predict: str, load: str = "pass") -> str:
     return (
         f"{IMPORTS}class Model(mlflow.pyfunc.PythonModel):\n"
         f"    def load_context(self, context):\n        {load}\n\n"
-        f"    def predict(self, context, rows, params=None):\n        {indented}\n\n"
+        f"    def predict(self, context, model_input, params=None):\n        rows = model_input\n        {indented}\n\n"
         "mlflow.models.set_model(Model())\n"
     )
 
@@ -43,7 +43,7 @@ def save(
     signature: bool = True,
     **more: Any,
 ) -> Path:
-    """Save a model whose `predict(self, context, rows, params)` has this body."""
+    """Save a model whose `predict`, over `rows` and `params`, has this body."""
     code = path.parent / f"{path.name}.py"
     code.write_text(body(predict, load))
     with warnings.catch_warnings():

@@ -23,6 +23,9 @@ QUIET = {
     "MLFLOW_CONFIGURE_LOGGING": "0",
 }
 WARNINGS_SHOWN = 10
+ADVICE = (ResourceWarning, DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+# sqlml's own plugin for hbase:// cannot be read here, and MLflow tells everybody about type hints.
+OURS = ('scheme "hbase"', "type hints to the `predict` method")
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,17 @@ def load(root: Path, document: Mapping[str, Any], *, allow_pickle: bool) -> Pyfu
     }
     from sqlml.convert.isolated.pyfunc import example
 
-    shown = dict.fromkeys(f"{w.category.__name__}: {str(w.message).splitlines()[0]}" for w in caught if str(w.message))
-    return Pyfunc(document, origin, tuple(shown)[:WARNINGS_SHOWN], example.load(model.metadata, str(root)), model)
+    return Pyfunc(document, origin, _shown(caught), example.load(model.metadata, str(root)), model)
+
+
+def _shown(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
+    """What was warned of while loading that says something about the model; not advice to who will log the next one."""
+    texts = [
+        f"{w.category.__name__}: {str(w.message).splitlines()[0]}"
+        for w in caught
+        if str(w.message) and w.category not in ADVICE and not any(part in str(w.message) for part in OURS)
+    ]
+    return tuple(dict.fromkeys(texts))[:WARNINGS_SHOWN]
 
 
 def _loaded(root: Path) -> tuple[Any, Any]:
