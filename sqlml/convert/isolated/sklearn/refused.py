@@ -1,12 +1,14 @@
 """Transformers that have no exact translation, each with why, and with what to use instead.
 
-Text: scikit-learn's tokens are matches of a regular expression on Unicode text in lower case (Python's `re` and
-`str.lower`). ONNX's standard operators have StringNormalizer (lower case by the operating system's locale, which
-containers lack: onnxruntime then fails), StringSplit (on one fixed delimiter: no classes of characters) and
-RegexFullMatch (is the whole text a match? it finds no tokens, and its RE2 has neither Python's \\w nor Unicode word
-boundaries); StringConcat and Equal see whole texts only. None of them finds the words inside a text, so no graph of
-standard operators gives their counts. Python and DuckDB also disagree on what a letter is ("İ".lower() has two
-characters in Python, Σ at a word's end becomes ς), so SQL of our own would be wrong where nobody looks.
+Text: scikit-learn's tokens are the matches of a regular expression in Unicode text in lower case (Python's `re` and
+`str.lower`), and it counts them. Of ONNX's standard operators, StringNormalizer takes lower case from the operating
+system's locale, which containers lack (onnxruntime then fails); StringSplit splits at one fixed delimiter, not at a class
+of characters; RegexFullMatch says whether a whole text matches: with a pattern per word of the vocabulary, that tells
+whether the word occurs, never how often (a pattern for each number of occurrences has no end); StringConcat and Equal
+see whole texts only. So no graph of standard operators gives the counts. Python and RE2 (onnxruntime's and DuckDB's)
+also disagree on letters: "İ".lower() is two characters in Python, the second of which ends a word; Σ becomes ς at a
+word's end; (?i)s matches ſ, which str.lower leaves alone; their tables are of different versions of Unicode.
+A vectorizer at the head of a pipeline would be given a DataFrame by MLflow, whose column names it would count.
 """
 
 from __future__ import annotations
