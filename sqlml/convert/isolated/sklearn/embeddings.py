@@ -106,7 +106,7 @@ def trees_embedding(ctx: Context, est: Estimator, table: Table, step: str) -> Ta
     """For each tree, which of its leaves the row falls into."""
     graph = ctx.graph
     sources = tuple(dict.fromkeys(s for f in table.features for s in f.sources))
-    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est.estimators_[0], table))
+    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est.estimators_[0], table, in_forest=True))
     encoder = est.one_hot_encoder_
     trees = []
     for target, (tree, leaves) in enumerate(zipped(est.estimators_, encoder.categories_)):

@@ -200,7 +200,7 @@ def regression_tree(tree: Any, scale: float = 1.0, target: int = 0) -> Tree:
 
 
 def forest_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
-    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est.estimators_[0], table))
+    tensor = as_float32(ctx, est, table, step, nan=takes_nan(est.estimators_[0], table, in_forest=True))
     trees = [member.tree_ for member in est.estimators_]
     mean = ctx.graph.op("Div", leaf_sums(ctx, trees, tensor), ctx.graph.double([float(len(trees))]))
     return Prediction("regressor", mean, targets=int(trees[0].n_outputs))
