@@ -9,6 +9,7 @@ import numpy as np
 
 from sqlml.convert.isolated.graph import Graph
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Label, Prediction, Predicts, below, refuse
+from sqlml.convert.isolated.sklearn.release import since
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import Table
 
@@ -27,6 +28,14 @@ def class_labels(est: Estimator, step: str) -> tuple[Label, ...]:
             "Relabel the classes.",
         )
     return tuple(labels)
+
+
+def several_classes(est: Estimator, step: str) -> tuple[Label, ...]:
+    """The labels of an estimator whose probabilities need two."""
+    labels = class_labels(est, step)
+    if len(labels) < 2:
+        raise refuse(est, step, "it knows one class only.", "Train on two classes or more.")
+    return labels
 
 
 def linear(ctx: Context, table: Table, coefficients: Any, intercept: Any) -> str:
@@ -74,16 +83,29 @@ def scored(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
 
 
 def logistic_regression(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
-    said = scored(ctx, est, table, step)
-    graph = ctx.graph
+    labels = several_classes(est, step)
+    return shared(ctx, est, scored(ctx, est, table, step), step, ovr=one_vs_rest(est, len(labels)))
+
+
+def one_vs_rest(est: Estimator, classes: int) -> bool:
+    """Does LogisticRegression treat each class by itself? Since 1.8 there is no choice: two classes, and no more."""
+    if since(1, 8) or est.multi_class in ("auto", "deprecated"):
+        singly = () if since(1, 8) else ("liblinear",) if since(1, 6) else ("liblinear", "newton-cholesky")
+        return classes == 2 or est.solver in singly
+    return bool(est.multi_class == "ovr")
+
+
+def shared(ctx: Context, est: Estimator, said: Prediction, step: str, *, ovr: bool) -> Prediction:
+    """Probabilities of a decision: sigmoids (`ovr`), or softmax, of two classes over the score and its negative."""
+    graph, count = ctx.graph, len(said.classes)
     assert said.decision is not None
-    if len(said.classes) == 2:
-        if np.atleast_2d(est.coef_).shape[0] != 1:
-            raise refuse(est, step, "it holds one coefficient row per class for two classes, as old versions did.")
-        probabilities = two_columns(graph, expit(graph, said.decision))
-    else:
-        probabilities = graph.op("Softmax", said.decision, axis=1)
-    return Prediction("classifier", said.values, said.classes, probabilities, said.decision)
+    if count == 2 and np.atleast_2d(est.coef_).shape[0] != 1:
+        raise refuse(est, step, "it holds one coefficient row per class for two classes, as old versions did.")
+    if ovr:
+        each = expit(graph, said.decision)
+        return replace(said, probabilities=two_columns(graph, each) if count == 2 else shares(graph, each, count))
+    scores = graph.join([graph.op("Neg", said.decision), said.decision]) if count == 2 else said.decision
+    return replace(said, probabilities=graph.op("Softmax", scores, axis=1))
 
 
 def coordinate_descent(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
@@ -109,20 +131,23 @@ def normalised(graph: Graph, scores: str, width: int) -> str:
     return graph.op("Where", zero, graph.double([1.0 / width]), graph.op("Div", scores, total))
 
 
+def shares(graph: Graph, each: str, width: int) -> str:
+    """LinearClassifierMixin's one-vs-rest probabilities: before 1.9 a row of zeros was divided by 0."""
+    return normalised(graph, each, width) if since(1, 9) else graph.op("Div", each, graph.reduce("Sum", each))
+
+
 def sgd_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     """Its loss decides whether there are probabilities, and which."""
     said = scored(ctx, est, table, step)
     graph, width = ctx.graph, len(said.classes)
     assert said.decision is not None
-    if est.loss == "log_loss":
-        each = expit(graph, said.decision)
-    elif est.loss == "modified_huber":
-        clip = graph.op("Clip", said.decision, graph.double(-1.0), graph.double(1.0))
-        each = graph.op("Div", graph.op("Add", clip, graph.double([1.0])), graph.double([2.0]))
-    else:
+    if est.loss in ("log_loss", "log"):  # so it was called before 1.3
+        return shared(ctx, est, said, step, ovr=True)
+    if est.loss != "modified_huber":
         return said
-    probabilities = two_columns(graph, each) if width == 2 else normalised(graph, each, width)
-    return replace(said, probabilities=probabilities)
+    clip = graph.op("Clip", said.decision, graph.double(-1.0), graph.double(1.0))
+    each = graph.op("Div", graph.op("Add", clip, graph.double([1.0])), graph.double([2.0]))
+    return replace(said, probabilities=two_columns(graph, each) if width == 2 else normalised(graph, each, width))
 
 
 def ridge_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
@@ -133,7 +158,8 @@ def ridge_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> P
 
 def discriminant(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     """LinearDiscriminantAnalysis: the sigmoid for two classes, softmax for more."""
-    return logistic_regression(ctx, est, table, step)
+    labels = several_classes(est, step)
+    return shared(ctx, est, scored(ctx, est, table, step), step, ovr=len(labels) == 2)
 
 
 def generalized(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlml.convert.isolated.pairs import zipped
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, refuse
-from sqlml.convert.isolated.sklearn.linear import best, class_labels, expit, linear, two_columns
+from sqlml.convert.isolated.sklearn.linear import best, expit, linear, several_classes, two_columns
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import FLOAT64, Feature, Table, table_of
 
@@ -38,7 +38,7 @@ def forward(ctx: Context, est: Estimator, table: Table, step: str) -> str:
 def mlp_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     if est._label_binarizer.y_type_.startswith("multilabel"):
         raise refuse(est, step, "it predicts several labels at once.", "Register one classifier per label.")
-    labels = class_labels(est, step)
+    labels = several_classes(est, step)
     graph = ctx.graph
     scores = forward(ctx, est, table, step)
     if est.n_outputs_ == 1:
