@@ -193,6 +193,9 @@ NUMERIC: dict[str, Any] = {
     "trees of all classes": lambda: XGBClassifier(multi_strategy="multi_output_tree", **SMALL).fit(NUMBERS, RANKS),
     "linear": lambda: XGBRegressor(booster="gblinear", n_estimators=9, n_jobs=1).fit(NUMBERS, SCORE),
     "linear, four classes": lambda: XGBClassifier(booster="gblinear", n_estimators=9, n_jobs=1).fit(NUMBERS, RANKS),
+    "linear, a base score for each target": lambda: XGBRegressor(booster="gblinear", n_jobs=1).fit(
+        NUMBERS, np.c_[SCORE, -10 * SCORE, SCORE**2]
+    ),
     "linear, a missing number": lambda: XGBRegressor(booster="gblinear", missing=0, n_jobs=1).fit(NUMBERS, SCORE),
     "linear, infinity missing": lambda: XGBRegressor(booster="gblinear", missing=np.inf, n_jobs=1).fit(NUMBERS, SCORE),
 }

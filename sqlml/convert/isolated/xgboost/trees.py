@@ -126,7 +126,8 @@ def linear(graph: Graph, model: Model, table: Table, base: Sequence[float]) -> s
     sums = []
     for k in range(model.width):
         weights = model.linear[:, k].astype(np.float32)
-        start = np.float32(weights[-1] + np.float32(base[k if len(base) > 1 else 0]))
+        # XGBoost 3.2 starts every score from the first base score, also where each has one of its own.
+        start = np.float32(weights[-1] + np.float32(base[0]))
         total = graph.rows([float(start)])
         products = graph.round32(graph.emit("Mul", known, graph.double(weights[:-1].astype(np.float64))))
         for feature in range(model.features):
