@@ -150,6 +150,8 @@ def score_version(
         if not keys_checked:
             check_keys(connection, target.relation, target.keys, total)
         kind = "full" if is_first or all_rows else "incremental"
+        if state.is_asked and total:
+            askers.worker(version)  # a model that may not run here, or cannot, leaves no scoring that did not finish
         _begin(state, kind)
         if kind == "full":
             _write_everything(state, replace=not is_first)

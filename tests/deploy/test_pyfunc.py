@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -10,7 +13,15 @@ import pandas as pd
 import pytest
 
 import sqlml
-from sqlml.errors import ArtifactError, ParityFailed, PolicyRefused, UnsupportedModel, UsageError, WorkerError
+from sqlml.errors import (
+    ArtifactError,
+    ModelEnvironmentRefused,
+    ParityFailed,
+    PolicyRefused,
+    UnsupportedModel,
+    UsageError,
+    WorkerError,
+)
 from tests.deploy.pyfuncs import INPUTS, outputs, save
 
 DOUBLE_THE_AGE = "return rows['age'].to_numpy() * 2 + rows['visits'].to_numpy()"
@@ -320,3 +331,69 @@ def test_a_second_version_takes_over_and_the_first_comes_back(shop, tmp_path):
     assert (second.version, same.is_new, back.to_version, back.scored.rows) == (2, False, 1, 1)
     assert shop.execute("SELECT prediction, deployment_version FROM shop.current WHERE id = 4").fetchone() == (62.0, 1)
     assert sqlml.undeploy(shop, "shop").kept == ("shop.predictions_v1", "shop.predictions_v2")
+
+
+SCORE = """
+import sys
+import sqlml
+
+with sqlml.connect(sys.argv[1]) as connection:
+    sqlml.score(connection, "shop", listener=lambda line: print(line.phase, line.details.get("batch"), flush=True))
+"""
+
+
+@pytest.mark.faults
+def test_a_scoring_that_is_killed_leaves_whole_batches_and_no_process_and_goes_on(tmp_path):
+    path = tmp_path / "warehouse.duckdb"
+    model = save(tmp_path / "model", "time.sleep(len(rows) / 50_000)\nreturn rows['visits'] * 2")
+    with sqlml.connect(path) as connection:
+        connection.execute(
+            "CREATE TABLE visitors AS SELECT id, id / 2 AS age, 'pro' AS plan, id AS visits FROM range(60000) t(id)"
+        )
+        deploy(connection, model, score=False)
+    environment = {**os.environ, "PYTHONPATH": str(Path(sqlml.__file__).parents[1])}
+    scoring = subprocess.Popen(
+        [sys.executable, "-c", SCORE, str(path)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert scoring.stdout is not None
+    for line in scoring.stdout:
+        if line == "score 1\n":
+            break
+    workers = Path(f"/proc/{scoring.pid}/task/{scoring.pid}/children").read_text().split()
+    scoring.kill()
+    scoring.communicate()
+
+    with sqlml.connect(path) as connection:
+        left = connection.execute(
+            "SELECT count(*), count(DISTINCT id), bool_and(prediction = id * 2) FROM shop.current"
+        ).fetchone()
+        assert "did not finish" in sqlml.status(connection)[0].problems[0]
+        rest = sqlml.score(connection, "shop")
+        whole = connection.execute(
+            "SELECT count(*), count(DISTINCT id), bool_and(prediction = id * 2) FROM shop.current"
+        ).fetchone()
+        assert sqlml.status(connection)[0].problems == ()
+    assert workers
+    assert not any(
+        Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers
+    )
+    assert left[0] in (24_576, 49_152)
+    assert left == (left[0], left[0], True)
+    assert rest.rows == 60_000 - left[0]
+    assert whole == (60_000, 60_000, True)
+
+
+def test_where_it_is_asked_is_recorded(shop, tmp_path):
+    """Which environment that is, tests/environments has everything about."""
+    model = save(tmp_path / "model", "import cloudpickle\nreturn [cloudpickle.__version__] * len(rows)")
+    (model / "requirements.txt").write_text("mlflow\ncloudpickle==3.0.0\n")
+
+    with pytest.raises(ModelEnvironmentRefused):
+        deploy(shop, model, model_env=str(tmp_path / "nowhere"))
+    deploy(shop, model)
+    recorded = shop.execute(
+        "SELECT model_env, evidence FROM sqlml.versions JOIN sqlml.parity USING (deployment, version)"
+    ).fetchone()
+
+    assert recorded[0] == "current"
+    assert "model environment" in json.loads(recorded[1])["versions"]
