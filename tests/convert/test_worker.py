@@ -221,7 +221,7 @@ def test_signatures_that_cannot_be_sql_are_refused(signature, said):
 # Artifacts that are not what they should be ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flavor", ["h2o", "pytorch", "something"])
+@pytest.mark.parametrize("flavor", ["h2o", "keras", "something"])
 def test_other_flavors_are_named(tmp_path, flavor):
     (tmp_path / "MLmodel").write_text(yaml.safe_dump({"flavors": {flavor: {}, "python_function": {}}}))
 
