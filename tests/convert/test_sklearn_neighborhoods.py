@@ -85,6 +85,13 @@ def test_neighbourhoods(name: str) -> None:
     check(model.fit(data, data["a"]), data, count=8, sums=True)
 
 
+def test_neighbours_of_what_is_infinitely_far() -> None:
+    data = frame()
+    for mode in ("connectivity", "distance"):
+        model = neighbors.KNeighborsTransformer(n_neighbors=3, mode=mode)
+        check(make_pipeline(model, tree.DecisionTreeRegressor()).fit(data, data["a"]), data, count=8)
+
+
 @pytest.mark.parametrize("given", [{}, {"norm": None, "sublinear_tf": True}, {"norm": "l1", "use_idf": False}], ids=str)
 def test_counts_weighted_by_how_rare_they_are(given: Any) -> None:
     data = frame().abs().round()

@@ -112,9 +112,10 @@ def test_a_kernel_matrix_is_centred() -> None:
     ("model", "why"),
     [
         (decomposition.SparsePCA(2, random_state=0, max_iter=3), "row alone"),
-        (decomposition.DictionaryLearning(2, random_state=0, max_iter=3), "omp"),
+        (decomposition.DictionaryLearning(2, transform_n_nonzero_coefs=2, random_state=0, max_iter=3), "omp, 2"),
         (cluster.FeatureAgglomeration(2, pooling_func=np.ptp), "ptp"),
         (kernel_approximation.Nystroem("chi2", n_components=3), "read-only"),
+        (kernel_approximation.Nystroem("linear", n_components=9, random_state=0), "rounding"),
         (decomposition.KernelPCA(2, kernel=lambda x, y: float(x @ y)), "function of its own"),
     ],
 )

@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from sklearn.metrics import pairwise_kernels
 
 from sqlml.convert.isolated.graph import Array, Graph
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transforms, refuse
@@ -15,6 +16,9 @@ from sqlml.convert.isolated.sklearn.linear import linear
 from sqlml.convert.isolated.sklearn.projections import dense, doubles, mixed
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import FLOAT64, Feature, Table, table_of
+
+DIGITS = 1e-9
+"""What rounding of a training row's own kernel may come to, as it is multiplied."""
 
 
 def nystroem(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
@@ -26,6 +30,10 @@ def nystroem(ctx: Context, est: Estimator, table: Table, step: str) -> Table:
         given.update({name: value for name, value in own.items() if value is not None})
     kernel = kernel_matrix(ctx, est, table, est.components_, step, est.kernel, given)
     matrix = doubles(est.normalization_).T
+    own = np.abs(pairwise_kernels(doubles(est.components_), metric=est.kernel, filter_params=True, **given))
+    if float((own @ np.abs(matrix)).max()) * np.finfo(np.float64).eps > DIGITS:
+        why = "its kernel has fewer dimensions than components, and the others are rounding, made large."
+        raise refuse(est, step, why, "Use fewer components, or scale the columns before it.")
     return mixed(table, ctx.graph.matmul(kernel, matrix), matrix.shape[1])
 
 

@@ -35,11 +35,12 @@ def k_neighbors_transformer(ctx: Context, est: Estimator, table: Table, step: st
     few_rows(est, count, step)
     near = neighbours(graph, held, k)
     distances = held.rooted(graph, near.distances, k) if est.mode == "distance" else None
-    places, made = graph.ints(np.arange(count).reshape(1, -1)), graph.double(0.0)
+    places, made = graph.ints(np.arange(count).reshape(1, -1)), graph.rows(np.zeros(count))
     for i in range(k):
         here = graph.op("Equal", graph.gather(near.places, [i]), places)
         value = graph.double(1.0) if distances is None else graph.gather(distances, [i])
-        made = graph.op("Where", here, value, made)
+        # Where all are infinitely far, the first row stands in every place, and is counted as often.
+        made = graph.op("Add", made, graph.op("Where", here, value, graph.double(0.0)))
     return mixed(held.table, made, count, sparse=True)
 
 
