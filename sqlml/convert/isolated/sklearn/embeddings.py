@@ -19,6 +19,7 @@ from sqlml.convert.isolated.sklearn.context import Context, Estimator, Transform
 from sqlml.convert.isolated.sklearn.kernels import squared_distances
 from sqlml.convert.isolated.sklearn.linear import best
 from sqlml.convert.isolated.sklearn.projections import dense, doubles, mixed
+from sqlml.convert.isolated.sklearn.release import since
 from sqlml.convert.isolated.sklearn.trees import as_float32, fitted_tree, takes_nan, tree_ensemble
 from sqlml.convert.isolated.sklearn.validate import numbers
 from sqlml.convert.isolated.table import Feature, Table, beside, table_of
@@ -168,7 +169,7 @@ def nearest_atom(graph: Graph, cov: str, atoms: Array) -> str:
 def shrunk(graph: Graph, est: Estimator, cov: str, width: int) -> str:
     """The products, each moved towards 0."""
     alpha = est.transform_alpha
-    if alpha is None:
+    if alpha is None and since(1, 2):
         alpha = getattr(est, "alpha", None)
     # _sparse_encode: 1 where nobody says.
     limit = 1.0 if alpha is None else float(alpha)
