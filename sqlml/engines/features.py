@@ -15,15 +15,14 @@ from sqlml.signature import Column
 SHOWN = 40
 """How many characters of a value that cannot be read stand in its error."""
 
-SMALL = ("BOOLEAN", "TINYINT", "SMALLINT", "UTINYINT", "USMALLINT")
 FITTING = {
-    "DOUBLE": ("DOUBLE", "FLOAT", *SMALL, "INTEGER", "UINTEGER"),
-    "FLOAT": ("DOUBLE", "FLOAT", *SMALL),
-    "BIGINT": (*SMALL, "INTEGER", "UINTEGER", "BIGINT"),
-    "INTEGER": (*SMALL, "INTEGER"),
+    "DOUBLE": ("DOUBLE",),
+    "FLOAT": ("DOUBLE", "FLOAT"),
+    "BIGINT": ("BIGINT", "INTEGER"),
+    "INTEGER": ("INTEGER",),
 }
-"""Types of which every whole number fits; DuckDB knows a column's type when it binds, so the check costs them nothing.
-A DOUBLE is a DOUBLE, and what a FLOAT column makes of one is rounding."""
+"""Types that need no look at their values; DuckDB knows a column's type when it binds, so the check costs them nothing.
+A DOUBLE is a DOUBLE, and what a FLOAT column makes of one is rounding. Few, for each is one more expression to plan."""
 EXACT = {"DOUBLE": 2.0**53, "FLOAT": 2.0**24}
 """Below, each whole number is one of the type's; from here on neighbours may have become one."""
 
@@ -55,47 +54,34 @@ def cast_error(column: Column, reference: exp.Expression) -> tuple[exp.Expressio
     number = _number(column, reference)
     if column.type == "FLOAT":
         number = sql.try_cast(number, "FLOAT")
-    bad = exp.And(this=_is_null(number), expression=exp.Not(this=_is_null(reference.copy())))
+    bad: exp.Expression = exp.And(this=_is_null(number), expression=exp.Not(this=_is_null(reference.copy())))
+    expected = "true or false"
+    if column.type in FITTING:
+        lost = (_rounded if column.type in EXACT else _not_whole)(column, reference)
+        fits = sql.any_of(
+            [exp.EQ(this=sql.call("typeof", reference.copy()), expression=sql.text(t)) for t in FITTING[column.type]]
+        )
+        bad = exp.Or(this=exp.Paren(this=bad), expression=sql.case([(fits, exp.false()), lost], exp.false()))
+        expected = f"a {'' if column.type in EXACT else 'whole '}number that fits {column.type}"
     shown = sql.call("left", sql.cast(reference.copy(), "VARCHAR"), sql.integer(SHOWN))
-    expected = "true or false" if column.type == "BOOLEAN" else "a number"
-    if column.type == "FLOAT":
-        expected = "a number that fits FLOAT"
-    reason = exp.DPipe(this=sql.text(f"{column.name} is not {expected}: "), expression=shown)
-    if column.type not in FITTING:
-        return bad, reason
-    lost, why = (_rounded if column.type in EXACT else _not_whole)(column, reference)
-    explained = exp.DPipe(this=sql.text(f"{column.name} {why}: "), expression=shown.copy())
-    return exp.Or(this=exp.Paren(this=bad), expression=lost), sql.case([(lost.copy(), explained)], reason)
+    return bad, exp.DPipe(this=sql.text(f"{column.name} is not {expected}: "), expression=shown)
 
 
-def _rounded(column: Column, reference: exp.Expression) -> tuple[exp.Expression, str]:
-    """Whether a whole number becomes another one as a DOUBLE, or a FLOAT."""
+def _rounded(column: Column, reference: exp.Expression) -> tuple[exp.Expression, exp.Expression]:
+    """(where that can be, whether it is so): a whole number becomes another one as a DOUBLE, or a FLOAT."""
     number = sql.try_cast(reference.copy(), "DOUBLE")
-    kept = number.copy() if column.type == "DOUBLE" else sql.try_cast(number.copy(), "FLOAT")
+    kept = number.copy() if column.type == "DOUBLE" else sql.try_cast(sql.try_cast(number.copy(), "FLOAT"), "DOUBLE")
     large = exp.GTE(this=sql.call("abs", number), expression=sql.double(EXACT[column.type]))
-    differs = exp.NullSafeNEQ(
-        this=sql.try_cast(reference.copy(), "HUGEINT"), expression=sql.try_cast(sql.try_cast(kept, "DOUBLE"), "HUGEINT")
-    )
-    return _unless_fitting(column, reference, sql.case([(large, differs)], exp.false())), (
-        f"would lose digits as a {column.type}, which the model takes"
-    )
+    whole = sql.try_cast(reference.copy(), "HUGEINT")
+    return large, exp.NullSafeNEQ(this=whole, expression=sql.try_cast(kept, "HUGEINT"))
 
 
-def _not_whole(column: Column, reference: exp.Expression) -> tuple[exp.Expression, str]:
-    """Whether a number that is there is none of the column's integers."""
+def _not_whole(column: Column, reference: exp.Expression) -> tuple[exp.Expression, exp.Expression]:
+    """(where that can be, whether it is so): a number that is there is none of the column's integers."""
     number = exp.Nullif(this=sql.try_cast(reference.copy(), "DOUBLE"), expression=sql.double(float("nan")))
     whole = sql.try_cast(sql.try_cast(reference.copy(), column.type), "DOUBLE")
-    differs = exp.NullSafeNEQ(this=whole, expression=number)
     present = exp.Not(this=_is_null(number.copy()))
-    return _unless_fitting(column, reference, sql.case([(present, differs)], exp.false())), (
-        f"is no whole number that fits {column.type}, which the model takes"
-    )
-
-
-def _unless_fitting(column: Column, reference: exp.Expression, check: exp.Expression) -> exp.Expression:
-    known = [sql.text(name) for name in FITTING[column.type]]
-    fits = exp.In(this=sql.call("typeof", reference.copy()), expressions=known)
-    return sql.case([(fits, exp.false())], check)
+    return present, exp.NullSafeNEQ(this=whole, expression=number)
 
 
 def _number(column: Column, reference: exp.Expression) -> exp.Expression:

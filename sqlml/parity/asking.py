@@ -78,9 +78,10 @@ def batches(rows: int, seed: int) -> Iterator[Batch]:
     """
     rng = random.Random(seed)
     for number, start in enumerate(range(0, rows, LARGEST_SIZE)):
-        ids = tuple((start + i) % rows for i in range(LARGEST_SIZE))
-        every = number == 0
-        yield Batch(f"table of {LARGEST_SIZE} rows, number {number + 1}", LARGEST_SIZE, ids, every_function=every)
+        # The first one is full, whatever there is to fill it with; the last one only as long as it has to be.
+        size = LARGEST_SIZE if number == 0 else min(LARGEST_SIZE, rows - start)
+        ids = tuple((start + i) % rows for i in range(size))
+        yield Batch(f"table of {size} rows, number {number + 1}", size, ids, every_function=number == 0)
     some = rng.sample(range(rows), rows)
     shuffled = tuple((some * -(-LARGEST_SIZE // rows))[:LARGEST_SIZE])
     yield Batch("shuffled, columns in another order", LARGEST_SIZE, shuffled, reordered=True)

@@ -108,7 +108,7 @@ def test_answers_are_those_of_the_dtypes_that_the_signature_names(model, tmp_pat
         ).fetchall()
     refused = {row[0]: row[9] for row in rows if row[9] is not None}
     assert refused[11] == "member is not true or false: 2"
-    assert refused[5] == f"visits is no whole number that fits BIGINT, which the model takes: {FRAME.visits[5]}.50"
+    assert refused[5] == f"visits is not a whole number that fits BIGINT: {FRAME.visits[5]}.50"
     assert set(refused) == {11} | {i for i in range(ROWS) if i % 40 == 5}
     for number, amount, visits, member, rate, plan, size, prediction, probability, error in rows:
         if error is not None:
