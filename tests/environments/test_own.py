@@ -319,3 +319,27 @@ def test_what_is_kept_is_listed(own: Callable[[str], Own], store: Path) -> None:
     keys = {own("3.9").environment.key, own("3.10").environment.key}
 
     assert keys <= {one.key for one in caching.all_of(store)}
+
+
+IMPORTING = """
+import importlib, pkgutil, sys, types
+for name, place in zip(("sqlml", "sqlml.convert"), sys.argv[1:]):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [place]
+root = importlib.import_module("sqlml.convert.isolated")
+for found in pkgutil.walk_packages(root.__path__, root.__name__ + "."):
+    importlib.import_module(found.name)
+    print(found.name)
+"""
+
+
+@pytest.mark.parametrize("python_version", ["3.9", "3.10"])
+def test_every_module_of_the_converter_can_be_imported(own: Callable[[str], Own], python_version: str) -> None:
+    root = Path(sqlml.__file__).parent
+
+    said = subprocess.run(
+        [own(python_version).python, "-IB", "-c", IMPORTING, root, root / "convert"], capture_output=True, text=True
+    )
+
+    assert said.returncode == 0, said.stderr
+    assert "sqlml.convert.isolated.sklearn.trees" in said.stdout.split()
