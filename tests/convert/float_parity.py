@@ -93,8 +93,17 @@ def hostile_rows(
     rng: np.random.Generator,
     count: int,
 ) -> list[Row]:
-    of = {c.name: [list(pools.get(c.name) or [None]), frame[c.name].tolist()] for c in given}
+    of = {c.name: [held(c, pools.get(c.name) or [None]), frame[c.name].tolist()] for c in given}
     return [{name: pick(rng, pick(rng, both)) for name, both in of.items()} for _ in range(count)]
+
+
+def held(column: Input, values: Sequence[Any]) -> list[Any]:
+    """Those values that a column of this type holds: the others are refused before the model sees them."""
+    if column.type == "BOOLEAN":
+        return [0.0, 1.0, None]
+    if column.type not in ("BIGINT", "INTEGER"):
+        return list(values)
+    return [v for v in values if v is None or v != v or (abs(v) < 2**53 and v == int(v))] or [None]
 
 
 def pick(rng: np.random.Generator, values: Sequence[Any]) -> Any:
