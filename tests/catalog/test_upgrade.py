@@ -62,6 +62,6 @@ def test_the_next_deploy_brings_it_up_to_date(first_format: Path, registered: An
         [status] = sqlml.status(connection)
 
     assert deployed.version == 2
-    assert numbers == [(1, "first catalog"), (2, "what the artifact store recorded, per version")]
+    assert numbers == [(i, name) for i, (name, _) in enumerate(migrations.MIGRATIONS, start=1)]
     assert (status.active_version, status.problems) == (1, ())
-    assert columns(first_format)[-1] == "artifact_store"
+    assert "artifact_store" in columns(first_format)
