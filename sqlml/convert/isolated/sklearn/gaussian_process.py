@@ -5,6 +5,7 @@ A kernel is built as a matrix between each row and the training rows, [N, n], or
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, Union
@@ -215,7 +216,17 @@ def classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Predict
     total = graph.reduce("Sum", shares)
     zero = graph.op("Equal", total, graph.double([0.0]))
     normal = graph.op("Where", zero, shares, graph.op("Div", shares, total))
-    return Prediction("classifier", best(graph, shares), labels, normal)
+    return Prediction("classifier", best_of_rest(graph, shares, len(labels)), labels, normal)
+
+
+def best_of_rest(graph: Graph, scores: str, width: int) -> str:
+    """OneVsRestClassifier's choice: of equals the first, in older versions the last (far from all rows, all are equal)."""
+    from sklearn.multiclass import OneVsRestClassifier
+
+    if "reversed(" in inspect.getsource(OneVsRestClassifier.predict):
+        return best(graph, scores)
+    found = best(graph, graph.gather(scores, range(width - 1, -1, -1)))
+    return graph.op("Sub", graph.ints([[width - 1]]), found)
 
 
 def binary(ctx: Context, est: Estimator, one: Any, table: Table, step: str) -> tuple[str, str]:

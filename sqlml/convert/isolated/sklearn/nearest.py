@@ -136,7 +136,7 @@ def leaf_ranks(graph: Graph, x: str, bounds: Array, power: float) -> str:
     """[N, leaves]: the place of each leaf in the order in which the tree is gone through for a row."""
     low, high = bounds
     half = graph.double([0.5])
-    total = None
+    total: str | None = None
     for j in range(low.shape[1]):
         own = graph.gather(x, [j])
         below = graph.op("Sub", graph.double(low[:, j]), own)
@@ -154,10 +154,10 @@ def leaf_ranks(graph: Graph, x: str, bounds: Array, power: float) -> str:
     while start < inner:
         here = graph.gather(swapped, range(start, start + width))
         parents = [m // 2 for m in range(2 * width)]
-        sides = graph.double([float(m % 2) for m in range(2 * width)])
-        step = graph.op("Abs", graph.op("Sub", sides, graph.gather(here, parents)))
+        side = graph.double([float(m % 2) for m in range(2 * width)])
+        turn = graph.op("Abs", graph.op("Sub", side, graph.gather(here, parents)))
         doubled = graph.op("Mul", graph.gather(rank, parents), graph.double(np.full(2 * width, 2.0)))
-        rank = graph.op("Add", doubled, step)
+        rank = graph.op("Add", doubled, turn)
         start, width = start + width, 2 * width
     return rank
 
@@ -180,8 +180,12 @@ def heap(graph: Graph, distances: str, places: str, k: int, empty: float) -> str
     after = inner.fresh("heap")
     inner.named(pushed(inner, state, far, place, k), after)
     # No name for the number of rows: onnxruntime takes equal names for equal sizes, and these rows are a selection.
-    pair = [None, 2 * k]
-    taken = [(state, TensorProto.DOUBLE, pair), (far, TensorProto.DOUBLE, [None]), (place, TensorProto.DOUBLE, [None])]
+    pair: Sequence[Any] = [None, 2 * k]
+    taken: Outputs = [
+        (state, TensorProto.DOUBLE, pair),
+        (far, TensorProto.DOUBLE, [None]),
+        (place, TensorProto.DOUBLE, [None]),
+    ]
     body = subgraph(inner, "push", taken, [(after, TensorProto.DOUBLE, pair)])
     done = graph.op("Scan", start, distances, places, body=body, num_scan_inputs=2, scan_input_axes=[1, 1])
     values, at = sorted_k(graph, graph.gather(done, range(k)), k)
@@ -197,7 +201,7 @@ def pushed(graph: Graph, state: str, far: str, place: str, k: int) -> str:
     come, positions = going, graph.ints([list(range(k))])
     at = graph.op("Mul", graph.as_int(going), graph.ints([[0]]))
     one, two, beyond = graph.ints([[1]]), graph.ints([[2]]), graph.ints([[k]])
-    for _ in range(int(np.floor(np.log2(k))) if k > 1 else 0):
+    for _ in range(k.bit_length() - 1):
         left = graph.op("Add", graph.op("Mul", at, two), one)
         right = graph.op("Add", left, one)
         # Past the end there is nothing, which is nearer than anything.

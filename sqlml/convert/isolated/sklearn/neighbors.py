@@ -165,12 +165,15 @@ def k_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Predi
             none = graph.op("Equal", graph.reduce("Max", weights), graph.double([0.0]))
             graph.error(none, [f"a row is infinitely far from all that {type(est).__name__} knows"])
     totals = votes(graph, near.places, np.asarray(est._y).reshape(-1), len(labels), int(est.n_neighbors), weights)
-    shares = graph.op("Div", totals, graph.reduce("Sum", totals))
+    total = graph.reduce("Sum", totals)
+    if not raises_without_weights():
+        total = graph.op("Where", graph.op("Equal", total, graph.double([0.0])), graph.double([1.0]), total)
+    shares = graph.op("Div", totals, total)
     return Prediction("classifier", best(graph, totals), labels, shares)
 
 
 def raises_without_weights() -> bool:
-    """Older versions answer NaN where newer ones raise."""
+    """Where no neighbour has any weight, older versions give every class 0 instead."""
     from sklearn.neighbors import _classification
 
     return hasattr(_classification, "_all_with_any_reduction_axis_1")
