@@ -123,11 +123,14 @@ def several_classes(frame: pd.DataFrame, *, text: bool) -> pd.DataFrame:
 def alone(name: str, cls: type, *, text: bool) -> tuple[Any, pd.DataFrame]:
     """The estimator itself, on numbers; a transformer with text classes stands before a classifier."""
     from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MinMaxScaler
 
     frame = table_for(name)
     model = estimators.made(name, cls)
     if name in estimators.REVIEWS:
         model = vectorized(model)
+    if name in estimators.BOUNDED:
+        model = make_pipeline(MinMaxScaler(clip=True), model)
     if text and not answers(name, cls):
         model = make_pipeline(model, estimators.logistic())
     target = target_for(name, cls, frame, text=text)

@@ -47,6 +47,8 @@ ONE_COLUMN = frozenset({"IsotonicRegression"})
 GAPS = frozenset({"IterativeImputer", "KNNImputer", "MissingIndicator", "SimpleImputer"})
 WORDS = frozenset({"OneHotEncoder", "OrdinalEncoder", "TargetEncoder"})
 REVIEWS = frozenset({"CountVectorizer", "HashingVectorizer", "TfidfVectorizer"})
+# Of huge inputs they leave rounding only (the cosine of 1e7, sums of 1e30 that cancel): they stand behind a scaler.
+BOUNDED = frozenset({"PolynomialCountSketch", "RBFSampler"})
 TWO_CLASSES = frozenset({"FixedThresholdClassifier", "TunedThresholdClassifierCV"})
 PARTLY_LABELLED = frozenset({"LabelPropagation", "LabelSpreading", "SelfTrainingClassifier"})
 # -1 stands among the labels, or they are inputs of the next classifier: there are no text classes.

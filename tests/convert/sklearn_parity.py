@@ -32,6 +32,7 @@ class Report:
     rows: int = 0
     raised: int = 0
     ties: int = 0
+    unstable: int = 0
     largest: float = 0.0
     """The largest difference of a number or probability, relative where it is above 1, huge inputs aside."""
     wrong: list[str] = field(default_factory=list)
@@ -131,8 +132,23 @@ def compare(
             continue
         outputs = {name: together[name][i] for name in names}
         scale = max([1.0, *(h * weight for h in huge)]) if sums else 1.0
+        known = len(report.wrong)
         one(report, estimator, columns, row, said[i], outputs, converted, scale)
+        if len(report.wrong) > known and contradicts_itself(estimator, columns, row, rows[0], converted):
+            del report.wrong[known:]
+            report.unstable += 1
     return report, converted
+
+
+def contradicts_itself(estimator: Any, columns: Sequence[Column], row: Row, other: Row, converted: Converted) -> bool:
+    """Does the original answer otherwise for the row alone than beside another? Then it proves nothing, and the gate
+    leaves such rows out too. (IterativeImputer fills nothing in where everything is missing in the whole table.)"""
+    by_itself = answer(estimator, as_frame([row], columns, converted.missing_as))
+    in_company = answer(estimator, as_frame([row, other], columns, converted.missing_as))
+    if by_itself is None or in_company is None:
+        return (by_itself is None) != (in_company is None)
+    pairs = [(a[0], b[0]) for a, b in zip(by_itself, in_company, strict=True) if a is not None and a.dtype.kind == "f"]
+    return not all(np.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True) for a, b in pairs)
 
 
 def alone(
