@@ -26,7 +26,7 @@ from sqlml import (
     sql,
     stage,
 )
-from sqlml.catalog import leases, migrations, records
+from sqlml.catalog import leases, migrations, model_files, records
 from sqlml.catalog.records import Version
 from sqlml.convert.isolation import MEMORY_BYTES, TIMEOUT_S
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
@@ -147,6 +147,8 @@ def _deploy(connection: Connection, options: Options, job: jobs.Job) -> Deployed
             pyfunc.askers(connection, options.policy, partial(job.log, "score")) as askers,
         ):
             version, evidence = _stage(connection, options, prepared, job, askers)
+            if options.engine == "pyfunc":
+                model_files.forget(connection)  # they are in the catalog by now
             scored = _score_and_switch(connection, options, prepared, version, job, askers)
         _write_back(connection, prepared, version, job)
         deployed = Deployed(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlml import comparison, contract, jobs, live, objects, pyfunc, stage
 from sqlml.binding import Bound
-from sqlml.catalog import migrations, records
+from sqlml.catalog import migrations, model_files, records
 from sqlml.catalog.records import Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.deploy import make, version_objects
@@ -63,6 +63,9 @@ def plan(connection: Connection, reference: str, *, listener: jobs.Listener | No
     if options.live or (options.live is None and existing is not None and existing.live):
         upstream = live.upstream_table(connection, prepared.relation, prepared.keys) if prepared.relation else None
         notes.append(live.why_not(database, prepared.relation, upstream, version.engine) or live.REFUSED_BY_DUCKDB)
+    would_change = tuple(_would_change(connection, prepared, before, version, made, options, job)) if before else ()
+    if options.engine == "pyfunc":
+        model_files.forget(connection)
     return Plan(
         name=prepared.name,
         version=version.version,
@@ -71,7 +74,7 @@ def plan(connection: Connection, reference: str, *, listener: jobs.Listener | No
         engine_why=version.engine_why,
         binding=prepared.bound,
         contract_changes=tuple(contract.differences(before.contract, version.contract)) if before else (),
-        would_change=tuple(_would_change(connection, prepared, before, version, made, options, job)) if before else (),
+        would_change=would_change,
         notes=tuple(notes),
         statements=tuple(o.statement for o in made if o.role != "query"),
     )

@@ -281,7 +281,7 @@ def test_a_batch_that_the_graph_computes_with_is_not_opened():
     assert "fixed batch size of 1, which it computes with" in refused(content)
 
 
-def test_what_keras_exports_gives_what_keras_predicts(bare):
+def test_what_keras_exports_gives_what_keras_predicts():
     """keras_export/make.py says how the file and the predictions were made."""
     folder = Path(__file__).parent / "keras_export"
     said = json.loads((folder / "mlp.json").read_text())
