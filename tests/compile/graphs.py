@@ -83,8 +83,9 @@ def forest(
     targets: int = 1,
     mode: int = 0,
     missing_true: bool = False,
+    real: type = np.float64,
 ) -> NodeProto:
-    """A TreeEnsemble; a tree is a leaf (value, target), or (feature, threshold, tree where true, tree where false)."""
+    """A TreeEnsemble, all of it of type `real`; a tree is a leaf (value, target), or (feature, threshold, tree where true, tree where false)."""
     inner: list[tuple[int, float, Any, Any]] = []
     leaves: list[tuple[float, int]] = []
     roots: list[int] = []
@@ -111,7 +112,7 @@ def forest(
         n_targets=targets,
         tree_roots=roots,
         nodes_featureids=[n[0] for n in inner],
-        nodes_splits=numpy_helper.from_array(np.array([n[1] for n in inner])),
+        nodes_splits=numpy_helper.from_array(np.array([n[1] for n in inner], dtype=real)),
         nodes_modes=numpy_helper.from_array(np.full(len(inner), mode, dtype=np.uint8)),
         nodes_truenodeids=[n[2][0] for n in inner],
         nodes_trueleafs=[n[2][1] for n in inner],
@@ -119,7 +120,7 @@ def forest(
         nodes_falseleafs=[n[3][1] for n in inner],
         nodes_missing_value_tracks_true=[int(missing_true)] * len(inner),
         leaf_targetids=[leaf[1] for leaf in leaves],
-        leaf_weights=numpy_helper.from_array(np.array([leaf[0] for leaf in leaves])),
+        leaf_weights=numpy_helper.from_array(np.array([leaf[0] for leaf in leaves], dtype=real)),
     )
 
 
@@ -142,6 +143,7 @@ def in_onnxruntime(model: OnnxModel, rows: Sequence[Row]) -> dict[str, np.ndarra
         feeds[column.name] = np.array(filled, dtype=object if column.is_text else np.float64).reshape(-1, 1)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1  # as everywhere in sqlml: several would add trees up in parts
     session = onnxruntime.InferenceSession(model.onnx, options)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, feeds), strict=True))

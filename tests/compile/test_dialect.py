@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from sqlml import sql
 from sqlml.compile import NotCompilable, compile_onnx
 from sqlml.compile.algebra import Algebra
 from sqlml.compile.nodes import children
 from sqlml.compile.trees import terms
+from sqlml.engines.sql import SqlEngine
+from sqlml.engines.surface import macros
 from sqlml.signature import Column
 from tests.compile.graphs import assert_agree, forest, graph, in_onnxruntime, in_sql, rows_of
 
@@ -251,6 +254,39 @@ def test_trees_of_several_targets():
     assert in_sql(model, rows)[0]["prediction"] == {"a": 0.0, "b": 2.0, "c": 8.0}
     assert in_onnxruntime(model, rows)["prediction"][0].tolist() == [0.0, 2.0, 8.0]
     assert_agree(model, rows, tolerance=0.0)
+
+
+def test_trees_of_float_are_added_in_float_one_after_the_other():
+    leaves = [float(np.float32(v)) for v in np.random.default_rng(0).normal(size=40)]
+    trees = [(1e6, 0), *((0, float(np.float32(k / 7)), (a, 0), (-a, 0)) for k, a in enumerate(leaves))]
+    nodes = [
+        node("Cast", ["x"], "x32", to=TensorProto.FLOAT),
+        forest(trees, given="x32", output="sum", real=np.float32),
+        node("Cast", ["sum"], "prediction", to=TensorProto.DOUBLE),
+    ]
+    model = graph([X], nodes, {})
+    rows = rows_of([X], values=[None, np.inf, -np.inf, *(k / 7 for k in range(40)), 1e300])
+
+    assert_agree(model, rows, tolerance=0.0)
+    assert in_onnxruntime(model, rows)["prediction"][0, 0] != 1e6 + sum(
+        a if k / 7 >= 1.5 else -a for k, a in enumerate(leaves)
+    )
+
+
+def test_roundings_to_float_that_follow_each_other_stay_short():
+    nodes, last = [], "x"
+    for k in range(12):
+        nodes += [
+            node("Mul" if k % 2 else "Add", [last, "c"], f"d{k}"),
+            node("Cast", [f"d{k}"], f"f{k}", to=TensorProto.FLOAT),
+            node("Cast", [f"f{k}"], f"r{k}", to=TensorProto.DOUBLE),
+        ]
+        last = f"r{k}"
+    model = graph([X], [*nodes, node("Identity", [last], "prediction")], {"c": np.array([[float(np.float32(1.7))]])})
+
+    assert_agree(model, rows_of([X]), tolerance=0.0)
+    body = macros(model.signature, SqlEngine(model))[0]
+    assert len(sql.macro_text(body.overloads)) < 6000
 
 
 def test_a_tree_over_an_imputed_scaled_and_encoded_row_compares_the_columns_themselves():
