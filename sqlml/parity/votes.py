@@ -33,7 +33,7 @@ def votes_that_hang(graph: Any, values: Mapping[str, Any], errors: Mapping[str, 
             if nearest.shape[1] > 1 and nearest.shape[1] <= bound.shape[1]:
                 gap = nearest[:, -1] - nearest[:, -2]
                 at = np.take_along_axis(bound, values[node.output[1]][:, -2:], axis=1)
-                found |= gap <= at.sum(axis=1)
+                found |= ~(gap > at.sum(axis=1))  # NaN: the distances overflow
         if node.op_type != "Cast" or values[node.input[0]].dtype.name != "bool":
             continue
         if values[node.output[0]].dtype.name not in ROUNDOFF:
