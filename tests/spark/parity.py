@@ -33,6 +33,8 @@ from sqlml.signature import Column, Signature
 
 Row = dict[str, Any]
 TOLERANCE = 1e-9
+LARGEST_SQL = 30_000
+"""Bytes of a graph; a larger one becomes megabytes of SQL, and a deployment would run it otherwise."""
 TYPES = {
     "DOUBLE": T.DoubleType(), "FLOAT": T.FloatType(), "BIGINT": T.LongType(), "INTEGER": T.IntegerType(),
     "BOOLEAN": T.BooleanType(), "VARCHAR": T.StringType(),
@@ -281,6 +283,8 @@ def slack(made: Converted, rows: Sequence[Row], used: Sequence[tuple[str, str]])
 def by_sql(made: Converted, rows: Sequence[Row], used: Sequence[tuple[str, str]]) -> dict[str, list[Any]] | None:
     """The answers of the functions that the graph becomes; None where it is too large for that."""
     model = onnx_model(made, used)
+    if len(made.onnx) > LARGEST_SQL:
+        return None
     with duckdb.connect() as con:
         try:
             functions = macros(model.signature, SqlEngine(model))

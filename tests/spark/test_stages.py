@@ -11,6 +11,7 @@ from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml import classification as C
 from pyspark.ml import feature as F
 from pyspark.ml import regression as R
+from pyspark.ml.clustering import KMeans
 
 from tests.spark.models import COLUMNS, TARGETS, made_rows
 from tests.spark.parity import compare, frame_of
@@ -120,6 +121,15 @@ def test_text_comes_out_of_a_final_index_to_string(spark, table, tmp_path):
 
     assert not report.wrong, "\n".join(report.wrong[:3])
     assert any("no label" in reason for reason in report.reasons)
+
+
+def test_a_cluster_as_a_feature_of_the_next_model(spark, table, tmp_path):
+    near = F.VectorAssembler(inputCols=["a", "b"], outputCol="place", handleInvalid="keep")
+    clusters = KMeans(k=3, featuresCol="place", predictionCol="cluster", maxIter=2, seed=1)
+    labelled = F.StringIndexer(inputCol="two", outputCol="label")
+    stages = [labelled, near, clusters, assemble("cluster", "i"), C.LogisticRegression(maxIter=3)]
+    report = check(spark, table, tmp_path, stages)
+    assert any("KMeans does not accept" in reason for reason in report.reasons)
 
 
 def test_categories_by_the_hundred(spark, table, tmp_path):
