@@ -22,8 +22,8 @@ rows and hostile ones: NULL, infinities, extremes, every kind of unknown text, s
 *Exact* means the original's own answers: labels equal, numbers within 1e-9, an error just where the original raises.
 Anything else is refused, and the reason names the step. There is nothing in between.
 
-`make sweep` shows the same models through skl2onnx + onnxruntime and orbital on your own machine. LightGBM, XGBoost,
-CatBoost, Spark ML, ONNX files and python_function models: see [other libraries](libraries.md).
+`make sweep` shows the same models through skl2onnx + onnxruntime and orbital on your own machine. Other libraries have
+pages of their own: [XGBoost and CatBoost](boosting.md), [Spark ML](spark.md), [python_function models](pyfunc.md).
 """
 DIFFERENCE = re.compile(r"\| (?:0|[0-9.]+e-[0-9]+)? \|$", re.MULTILINE)
 

@@ -286,7 +286,7 @@ def test_an_unsupported_step_is_named(save):
     from sklearn.neighbors import KNeighborsClassifier
 
     assert "KNeighborsClassifier" in refused(
-        save(churn_pipeline(KNeighborsClassifier(2)), signature=SIGNATURE), UnsupportedModel
+        save(churn_pipeline(KNeighborsClassifier(2, metric="cosine")), signature=SIGNATURE), UnsupportedModel
     )
 
 

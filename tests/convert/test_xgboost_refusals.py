@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.ensemble import BaggingRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from xgboost import XGBRegressor
@@ -156,3 +157,11 @@ def test_ubjson_of_every_type():
     assert {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in made.items()} == {
         "a": None, "b": True, "c": ["x", False], "d": [1, -1], "e": [7, 1.0],
     }  # fmt: skip
+
+
+def test_an_ensemble_around_it_is_no_more_precise():
+    """The gate compares in float32 then: to 1e-9 a mean of XGBoost's answers would be refused."""
+    numbers = TABLE[NUMBERS]
+    model = BaggingRegressor(XGBRegressor(n_estimators=3), 2, random_state=0).fit(numbers, SCORE)
+
+    assert convert_sklearn(model, columns_of(numbers)).precision == "float"

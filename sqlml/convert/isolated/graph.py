@@ -46,6 +46,8 @@ class Graph:
         """What a missing text must be for the original: "nan" (the default) or "none"."""
         self.wishes: dict[str, str] = {}
         """What the steps were fitted on, per text column: the first one that cares decides."""
+        self.single = False
+        """Does a part of it compute in float32, as the original does?"""
         self._candidates: list[str] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._joined: dict[tuple[Segment, ...], str] = {}

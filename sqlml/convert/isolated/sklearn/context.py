@@ -78,7 +78,10 @@ class Context:
             raise unknown(estimator, step, "predictor")
         refuse_overrides(estimator, step)
         with fitted(estimator, step):
-            return convert(self, estimator, table, step)
+            said = convert(self, estimator, table, step)
+        if said.precision == "float":
+            self.graph.single = True  # what an ensemble makes of it is no more precise
+        return said
 
 
 @contextmanager

@@ -143,7 +143,7 @@ def finished(graph: Graph, said: Prediction, columns: Sequence[ColumnLike]) -> C
         probabilities=said.probabilities is not None,
         targets=said.targets,
         reasons=tuple(graph.reasons),
-        precision=said.precision,
+        precision="float" if graph.single else said.precision,
         nulls=tuple("refused" if c.name in graph.refused else "missing" for c in columns),
         missing_as={
             c.name: "none" if graph.missing_as.get(c.name) == "none" else "nan" for c in columns if c.type == "VARCHAR"
