@@ -161,7 +161,6 @@ def test_ubjson_of_every_type():
 
 def test_an_ensemble_around_it_is_no_more_precise():
     """The gate compares in float32 then: to 1e-9 a mean of XGBoost's answers would be refused."""
-    numbers = TABLE[NUMBERS]
-    model = BaggingRegressor(XGBRegressor(n_estimators=3), 2, random_state=0).fit(numbers, SCORE)
+    model = BaggingRegressor(XGBRegressor(n_estimators=3), 2, random_state=0).fit(NUMBERS, SCORE)
 
-    assert convert_sklearn(model, columns_of(numbers)).precision == "float"
+    assert convert_sklearn(model, columns_of(NUMBERS)).precision == "float"

@@ -90,7 +90,12 @@ def test_a_value_that_cannot_be_read_is_that_rows_error_and_nobody_elses():
         "INSERT INTO t VALUES ('41', 70, 'month'), ('forty', 70, 'month'), (NULL, 70, 'month'), ('NaN', 70, 'month')"
     )
     got = con.execute("SELECT predict(t), probability(t), error(t), predict(t, threshold := 0.0) FROM t").fetchall()
-    assert [row[2] for row in got] == [None, "age is not a number that fits DOUBLE: forty", "age is missing", "age is missing"]
+    assert [row[2] for row in got] == [
+        None,
+        "age is not a number that fits DOUBLE: forty",
+        "age is missing",
+        "age is missing",
+    ]
     assert [row[0] is None for row in got] == [False, True, True, True]
     assert [row[3] for row in got] == ["Yes", None, None, None]
     staged = sql.render(staged_select(model.signature, SqlEngine(model), sql.table("t")))
