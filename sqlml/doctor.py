@@ -47,7 +47,7 @@ LIBRARIES = {
     "mlflow": ">=3.17,!=3.18.0,<4",
     "numpy": ">=1.26,<3",
     "onnx": ">=1.19,<2",
-    "onnxruntime": ">=1.22,!=1.26.0,<2",
+    "onnxruntime": ">=1.31,<2",
     "packaging": ">=24",
     "pandas": ">=2.2,<4",
     "protobuf": "<7",
