@@ -18,7 +18,7 @@ import pytest
 pytest_plugins = ["tests.hbase.fixtures", "tests.mariadb"]
 
 # With several workers (make test has two), tests that share a server stay in one worker, and those of a file in another.
-SERVERS = {"hbase": "hbase", "cluster": "hbase", "hbase_with_codecs": "hbase", "mariadb": "mariadb", "spark": "spark"}
+SERVERS = {"hbase_jars": "hbase", "mariadb": "mariadb", "spark": "spark"}
 
 # Columns of MLflow's tables that hold where files are: a copied store must name its own copies.
 LOCATIONS = (

@@ -118,7 +118,9 @@ def other_booster(learner):
 
 
 @pytest.mark.parametrize(
-    "change", [without("trees"), without("tree_info"), twice_reached, split_beyond, other_booster], ids=repr
+    "change",
+    [without("trees"), without("tree_info"), twice_reached, split_beyond, other_booster],
+    ids=["no trees", "no tree info", "twice reached", "split beyond", "other booster"],
 )
 def test_a_file_that_is_none_of_xgboosts_is_refused(change):
     with pytest.raises(Refusal, match="The XGBoost model cannot be read"):
