@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+from bench.sweep.boosting import ESTIMATORS
 from bench.sweep.cases import Case
 from bench.sweep.estimators import EXCLUDED
 from tests.convert.every_estimator import Outcome
@@ -29,29 +30,10 @@ DIFFERENCE = re.compile(r"\| (?:0|[0-9.]+e-[0-9]+)? \|$", re.MULTILINE)
 
 
 def page(seen: Mapping[Case, Outcome]) -> str:
-    names = sorted({case.name for case in seen}, key=str.lower)
-    exact = sum(outcome.refusal is None for outcome in seen.values())
-    whole = [name for name in names if all(o.refusal is None for c, o in seen.items() if c.name == name)]
-    lines = [HEAD]
-    lines.append(
-        f"{len(names)} classes in {len(seen)} cases: {exact} cases exact, {len(seen) - exact} refused; "
-        f"{len(whole)} classes exact in all their cases.\n"
-    )
-    lines += [
-        "| Class | alone | with text classes | in a pipeline | largest difference |",
-        "| --- | --- | --- | --- | ---: |",
-    ]
-    reasons: dict[str, list[str]] = {}
-    for name in names:
-        own = {case.kind: outcome for case, outcome in seen.items() if case.name == name}
-        cells = [cell(own.get(kind)) for kind in KINDS]
-        largest = max(outcome.largest for outcome in own.values())
-        shown = "" if all(o.refusal for o in own.values()) else "0" if largest == 0 else f"{largest:.0e}"
-        lines.append(f"| `{name}` | {' | '.join(cells)} | {shown} |")
-        for outcome in own.values():
-            if outcome.refusal and outcome.refusal not in reasons.setdefault(name, []):
-                reasons[name].append(outcome.refusal)
-    lines += ["", "## Refused, and why", "", *refusals(reasons), "", "## Not asked", ""]
+    boosting = {case: outcome for case, outcome in seen.items() if case.name in ESTIMATORS}
+    own = {case: outcome for case, outcome in seen.items() if case.name not in ESTIMATORS}
+    lines = [HEAD, counted(own), *table(own), "", "## Boosting libraries", "", counted(boosting), *table(boosting)]
+    lines += ["", "## Refused, and why", "", *refusals(seen), "", "## Not asked", ""]
     lines.append("These classes of `all_estimators()` have no answer to a new row of a table:\n")
     by_reason: dict[str, list[str]] = {}
     for name, why in EXCLUDED.items():
@@ -60,13 +42,42 @@ def page(seen: Mapping[Case, Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def counted(seen: Mapping[Case, Outcome]) -> str:
+    names = {case.name for case in seen}
+    refused = {case.name for case, outcome in seen.items() if outcome.refusal is not None}
+    exact = sum(outcome.refusal is None for outcome in seen.values())
+    return (
+        f"{len(names)} classes in {len(seen)} cases: {exact} cases exact, {len(seen) - exact} refused; "
+        f"{len(names - refused)} classes exact in all their cases.\n"
+    )
+
+
+def table(seen: Mapping[Case, Outcome]) -> list[str]:
+    lines = [
+        "| Class | alone | with text classes | in a pipeline | largest difference |",
+        "| --- | --- | --- | --- | ---: |",
+    ]
+    for name in sorted({case.name for case in seen}, key=str.lower):
+        own = {case.kind: outcome for case, outcome in seen.items() if case.name == name}
+        cells = [cell(own.get(kind)) for kind in KINDS]
+        largest = max(outcome.largest for outcome in own.values())
+        shown = "" if all(o.refusal for o in own.values()) else "0" if largest == 0 else f"{largest:.0e}"
+        lines.append(f"| `{name}` | {' | '.join(cells)} | {shown} |")
+    return lines
+
+
 def cell(outcome: Outcome | None) -> str:
     if outcome is None:
         return ""
     return "exact" if outcome.refusal is None else "refused"
 
 
-def refusals(reasons: Mapping[str, Sequence[str]]) -> list[str]:
+def refusals(seen: Mapping[Case, Outcome]) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for case, outcome in sorted(seen.items(), key=lambda entry: entry[0].name.lower()):
+        known = reasons.setdefault(case.name, [])
+        if outcome.refusal and outcome.refusal not in known:
+            known.append(outcome.refusal)
     return [f"- `{name}`: {' / '.join(texts)}" for name, texts in reasons.items() if texts]
 
 

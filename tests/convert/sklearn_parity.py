@@ -23,6 +23,8 @@ from sqlml.parity.rounding import rounding
 from sqlml.signature import Column, Signature
 
 TOLERANCE = 1e-9
+FLOAT_TOLERANCE = 1e-6
+"""Where the original itself computes in float32, as the gate has it."""
 
 
 @dataclass
@@ -62,10 +64,10 @@ def apart(a: float, b: float) -> float:
     return abs(a - b) / max(1.0, abs(a), abs(b))
 
 
-def agree(a: float, b: float, scale: float = 1.0) -> bool:
+def agree(a: float, b: float, scale: float = 1.0, tolerance: float = TOLERANCE) -> bool:
     if math.isnan(a) or math.isnan(b) or math.isinf(a) or math.isinf(b):
         return a == b or (math.isnan(a) and math.isnan(b))
-    return abs(a - b) <= TOLERANCE * max(1.0, abs(a), abs(b), scale)
+    return abs(a - b) <= tolerance * max(1.0, abs(a), abs(b), scale)
 
 
 def tied(estimator: Any, frame: pd.DataFrame, proba: Any) -> bool:
@@ -188,6 +190,7 @@ def one(
     scale: float,
 ) -> None:
     predicted, proba = said
+    tolerance = FLOAT_TOLERANCE if converted.precision == "float" else TOLERANCE
     if converted.kind == "classifier":
         label = converted.classes[int(outputs["prediction"][0])]
         original = predicted[0].item() if hasattr(predicted[0], "item") else predicted[0]
@@ -202,7 +205,9 @@ def one(
         elif proba is not None and scale == 1.0:
             pairs = [(float(a), float(b)) for a, b in zip(outputs["probabilities"], proba[0], strict=True)]
             report.largest = max(report.largest, *(apart(a, b) for a, b in pairs))
-            if not all(agree(a, b) for a, b in pairs) and not hangs_on_rounding(converted, columns, row):
+            if not all(agree(a, b, tolerance=tolerance) for a, b in pairs) and not hangs_on_rounding(
+                converted, columns, row
+            ):
                 report.wrong.append(f"probabilities {outputs['probabilities']}, original {proba[0]}: {row}")
     else:
         values = np.asarray(predicted, dtype=float).reshape(-1)
@@ -211,7 +216,7 @@ def one(
         pairs = [(float(a), float(b)) for a, b in zip(outputs["prediction"], values, strict=True)]
         if scale == 1.0:
             report.largest = max(report.largest, *(apart(a, b) for a, b in pairs))
-        if not all(agree(a, b, scale) for a, b in pairs) and not hangs_on_rounding(converted, columns, row):
+        if not all(agree(a, b, scale, tolerance) for a, b in pairs) and not hangs_on_rounding(converted, columns, row):
             report.wrong.append(f"value {outputs['prediction']}, original {values}: {row}")
 
 

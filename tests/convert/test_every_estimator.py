@@ -1,4 +1,4 @@
-"""All of scikit-learn's estimators, alone, with text classes and in a mixed pipeline: each exact, or refused by name."""
+"""All of scikit-learn's estimators and those of the boosting libraries, alone, with text classes and in a mixed pipeline: each exact, or refused by name."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 
 import pytest
 
+from bench.sweep import boosting
 from bench.sweep.cases import Case, cases
 from tests.convert.every_estimator import REFUSED, Outcome, outcome, reason
 from tests.convert.models_page import PAGE, page, without_differences
 
-CASES = list(cases())
+CASES = [*cases(), *boosting.cases()]
 EXACT = 0.9
 SEEN: dict[Case, Outcome] = {}
 
