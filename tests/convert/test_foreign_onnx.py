@@ -281,21 +281,6 @@ def test_a_batch_that_the_graph_computes_with_is_not_opened():
     assert "fixed batch size of 1, which it computes with" in refused(content)
 
 
-def test_what_keras_exports_gives_what_keras_predicts():
-    """keras_export/make.py says how the file and the predictions were made."""
-    folder = Path(__file__).parent / "keras_export"
-    said = json.loads((folder / "mlp.json").read_text())
-    rows = pa.table({f"f{i}": [row[i] for row in said["rows"]] for i in range(4)})
-
-    with open_worker(folder / "mlp.onnx", log=lambda line: None) as worker:
-        converted = worker.convert()
-        reference = worker.reference(rows)
-
-    assert converted.signature.kind == "regressor"
-    np.testing.assert_allclose(answers(converted, rows)["prediction"], said["predicted"], rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(reference.prediction, said["predicted"], rtol=1e-6, atol=1e-6)
-
-
 def test_layers_that_are_functions_of_standard_operators_are_written_out():
     node = helper.make_node("Layer", ["X"], ["score"], domain="pkg")
     twice = helper.make_node("Add", ["a", "a"], ["b"])
