@@ -29,6 +29,7 @@ LOCATIONS = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         shared = sorted({SERVERS[name] for name in getattr(item, "fixturenames", ()) if name in SERVERS})

@@ -188,13 +188,10 @@ MODELS: dict[str, Callable[[], tuple[object, object]]] = {
     "mixture": lambda: (mixed(GaussianMixture(2, covariance_type="diag", reg_covar=0.01, random_state=0)), None),
     "neighbours": lambda: (mixed(KNeighborsClassifier(7)), YES_NO),
     "support vectors": lambda: (mixed(SVC(C=0.1)), THREE),
+    "calibrated": lambda: (mixed(CalibratedClassifierCV(LogisticRegression(max_iter=500), cv=2)), YES_NO),
     "boosted stumps": lambda: (mixed(AdaBoostClassifier(n_estimators=8, random_state=0)), YES_NO),
 }
 REFUSED = {
-    "calibration": (
-        lambda: (mixed(CalibratedClassifierCV(LogisticRegression(max_iter=500), cv=2)), YES_NO),
-        "CalibratedClassifierCV",
-    ),
     "Gaussian process of a kernel that needs Bessel functions": (
         lambda: (mixed(GaussianProcessClassifier(Matern(nu=0.7), optimizer=None)), YES_NO),
         "GaussianProcessClassifier",

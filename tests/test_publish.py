@@ -52,7 +52,7 @@ def make(connection: duckdb.DuckDBPyConnection) -> None:
     records.insert_row(connection, "deployments", deployment)
     connection.execute(
         "INSERT INTO sqlml.versions SELECT 'churn', 1, 'active', 'churn', 'churn v1', NULL, NULL, NULL, NULL, NULL, NULL,"
-        " NULL, '', '[]', NULL, '', '{}', 'sql', '', NULL, 'predictions_v1', 'customers', ['customer_id'], '', '', '', now(), NULL"
+        " NULL, '', '[]', NULL, '', '{}', 'sql', '', NULL, 'predictions_v1', 'customers', ['customer_id'], '', '', '', now(), NULL, NULL"
     )
 
 

@@ -7,9 +7,7 @@ in an environment of its own, as a model's own environment would be.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ import sqlml
 from sqlml.convert import open_worker
 from sqlml.convert.isolated.frames import columns_of, graph_feed
 from sqlml.convert.isolated.inputs import Inputs
+from sqlml.environments.uv import Uv
 from sqlml.errors import PolicyRefused, UnsupportedModel
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -42,9 +41,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("torch") / "venv"
-    uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
-    subprocess.run([uv, "venv", "-q", "--system-site-packages", "--python", SYSTEM_PYTHON, str(folder)], check=True)
-    subprocess.run([uv, "pip", "install", "-q", "--python", str(folder / "bin" / "python"), *BESIDE], check=True)
+    uv = Uv()  # with pip's own index and certificates
+    made = uv.run(["venv", "--system-site-packages", "--python", SYSTEM_PYTHON, str(folder)], seconds=60)
+    assert made.code == 0, made.said
+    installed = uv.run(["pip", "install", "--python", str(folder / "bin" / "python"), *BESIDE], seconds=300)
+    assert installed.code == 0, installed.said
     return folder
 
 
