@@ -39,8 +39,9 @@ demo-hbase: $(STAMP) ## The same with the models in a real HBase, which it start
 	@$(BIN)/python -m tests.hbase.server run -- sh -c \
 	  '$(BIN)/sqlml demo --folder .demo-hbase --artifacts "hbase://$$HBASE_HOST:$$HBASE_PORT/models/demo"'
 
+# By file: tests of one share what they made. (loadgroup of pytest-xdist 3.8 does not group under pytest 9.2.)
 test: $(STAMP) ## Run the tests in two processes (PYTEST_ARGS="-k name" for some of them, WORKERS=0 for one process)
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 check: format lint types imports test ## What CI runs: format, lint, types, import contracts, tests
 

@@ -17,9 +17,6 @@ import pytest
 # Servers that tests of any folder may ask for: `hbase`, `cluster`, `table_name`, `mariadb`.
 pytest_plugins = ["tests.hbase.fixtures", "tests.mariadb"]
 
-# With several workers (make test has two), tests that share a server stay in one worker, and those of a file in another.
-SERVERS = {"hbase_jars": "hbase", "mariadb": "mariadb", "spark": "spark"}
-
 # Columns of MLflow's tables that hold where files are: a copied store must name its own copies.
 LOCATIONS = (
     ("experiments", "artifact_location"),
@@ -27,13 +24,6 @@ LOCATIONS = (
     ("logged_models", "artifact_location"),
     ("model_versions", "storage_location"),
 )
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        shared = sorted({SERVERS[name] for name in getattr(item, "fixturenames", ()) if name in SERVERS})
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.nodeid.partition("::")[0]))
 
 
 @dataclass(frozen=True)
