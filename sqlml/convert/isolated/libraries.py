@@ -18,6 +18,27 @@ from typing import Any
 LIBRARIES = ("lightgbm", "xgboost", "catboost", "spark")
 
 
+# What answers with a model that it holds, and where it holds it.
+HOLDERS = {
+    "GridSearchCV": "best_estimator_",
+    "RandomizedSearchCV": "best_estimator_",
+    "HalvingGridSearchCV": "best_estimator_",
+    "HalvingRandomSearchCV": "best_estimator_",
+    "FrozenEstimator": "estimator",
+}
+DEEPEST = 12
+
+
+def answering(estimator: Any) -> Any:
+    """What answers inside of scikit-learn's searches and FrozenEstimator."""
+    for _ in range(DEEPEST):
+        held = HOLDERS.get(type(estimator).__name__)
+        if held is None or not type(estimator).__module__.startswith("sklearn."):
+            break
+        estimator = getattr(estimator, held, None)
+    return estimator
+
+
 def modules() -> Iterator[Any]:
     for name in LIBRARIES:
         yield import_module(f"sqlml.convert.isolated.{name}.library")

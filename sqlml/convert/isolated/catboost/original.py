@@ -10,27 +10,16 @@ import numpy as np
 
 from sqlml.convert.isolated.catboost.model import Model, model_of
 from sqlml.convert.isolated.inputs import ADD_SIGNATURE, FROM_SQL, Input, Inputs, Tensor, distinct
+from sqlml.convert.isolated.libraries import answering
 from sqlml.convert.isolated.refusal import unsupported
 
 # Any in this module: estimators and DataFrames, which ship no types.
-WRAPPERS = {
-    "GridSearchCV": "best_estimator_",
-    "RandomizedSearchCV": "best_estimator_",
-    "HalvingGridSearchCV": "best_estimator_",
-    "HalvingRandomSearchCV": "best_estimator_",
-    "FrozenEstimator": "estimator",
-}
-DEEPEST = 12
 ESTIMATORS = ("CatBoost", "CatBoostClassifier", "CatBoostRegressor", "CatBoostRanker")
 
 
 def own(estimator: Any) -> Any:
     """The model of CatBoost's that answers, found inside a search or a FrozenEstimator too; None where there is none."""
-    for _ in range(DEEPEST):
-        inside = WRAPPERS.get(type(estimator).__name__)
-        if inside is None or not type(estimator).__module__.startswith("sklearn."):
-            break
-        estimator = getattr(estimator, inside, None)
+    estimator = answering(estimator)
     kinds = [getattr(sys.modules.get("catboost"), name, None) for name in ESTIMATORS]
     return estimator if type(estimator) in kinds and estimator.is_fitted() else None
 

@@ -8,17 +8,12 @@ from functools import cached_property
 from typing import Any
 
 from sqlml.convert.isolated.inputs import ADD_SIGNATURE, FROM_SQL, Input, Inputs, Tensor, distinct
+from sqlml.convert.isolated.libraries import answering
 from sqlml.convert.isolated.lightgbm.categories import Ambiguous, as_categorical, assigned
 from sqlml.convert.isolated.lightgbm.text import Model, parse
 from sqlml.convert.isolated.refusal import unsupported
 
 # Any in this module: estimators and DataFrames, which ship no types.
-WRAPPERS = {
-    "GridSearchCV": "best_estimator_",
-    "RandomizedSearchCV": "best_estimator_",
-    "FrozenEstimator": "estimator",
-}
-DEEPEST = 12
 ESTIMATORS = ("LGBMClassifier", "LGBMRegressor", "LGBMRanker")
 
 
@@ -44,11 +39,7 @@ class Booster:
 
 def own(estimator: Any) -> Any:
     """The model of LightGBM's that answers, found inside a search or a FrozenEstimator too; None where there is none."""
-    for _ in range(DEEPEST):
-        inside = WRAPPERS.get(type(estimator).__name__)
-        if inside is None or not type(estimator).__module__.startswith("sklearn."):
-            break
-        estimator = getattr(estimator, inside, None)
+    estimator = answering(estimator)
     module = sys.modules.get("lightgbm")
     fitted = module is not None and getattr(estimator, "booster_", None) is not None
     kinds = {Booster, *(getattr(module, name) for name in ESTIMATORS if fitted)}

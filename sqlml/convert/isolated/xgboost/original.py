@@ -11,19 +11,12 @@ from functools import cached_property
 from typing import Any
 
 from sqlml.convert.isolated.inputs import ADD_SIGNATURE, FROM_SQL, Input, Inputs, Tensor, distinct
+from sqlml.convert.isolated.libraries import answering
 from sqlml.convert.isolated.refusal import unsupported
 from sqlml.convert.isolated.xgboost.categories import as_categorical
 from sqlml.convert.isolated.xgboost.model import Model, parse
 
 # Any in this module: estimators and DataFrames, which ship no types.
-WRAPPERS = {
-    "GridSearchCV": "best_estimator_",
-    "RandomizedSearchCV": "best_estimator_",
-    "HalvingGridSearchCV": "best_estimator_",
-    "HalvingRandomSearchCV": "best_estimator_",
-    "FrozenEstimator": "estimator",
-}
-DEEPEST = 12
 ESTIMATORS = ("XGBClassifier", "XGBRFClassifier", "XGBRegressor", "XGBRFRegressor", "XGBRanker")
 
 
@@ -53,11 +46,7 @@ class Booster:
 
 def own(estimator: Any) -> Any:
     """The model of XGBoost's that answers, found inside a search or a FrozenEstimator too; None where there is none."""
-    for _ in range(DEEPEST):
-        inside = WRAPPERS.get(type(estimator).__name__)
-        if inside is None or not type(estimator).__module__.startswith("sklearn."):
-            break
-        estimator = getattr(estimator, inside, None)
+    estimator = answering(estimator)
     if type(estimator) is Booster:
         return estimator
     kinds = [getattr(sys.modules.get("xgboost"), name, None) for name in ESTIMATORS]
