@@ -2,90 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import import_module
-from types import ModuleType
 from typing import TypeVar
 
-from sqlml.convert.isolated.sklearn import (
-    approximations,
-    bayes,
-    calibration,
-    clusters,
-    compose,
-    discriminant,
-    embeddings,
-    encoders,
-    ensembles,
-    gaussian_process,
-    histogram,
-    impute,
-    isotonic,
-    iterative,
-    kernel_models,
-    linear,
-    mixture,
-    multiclass,
-    multioutput,
-    neighbor_graphs,
-    neighbors,
-    neural,
-    outliers,
-    power,
-    preprocessing,
-    projections,
-    quantile,
-    refused,
-    reshape,
-    semi_supervised,
-    splines,
-    svm,
-    targets,
-    thresholds,
-    trees,
-    weighted_median,
-)
 from sqlml.convert.isolated.sklearn.context import Predict, Transform, Unwrap
 
-MODULES: Sequence[ModuleType] = (
-    approximations,
-    bayes,
-    calibration,
-    clusters,
-    compose,
-    discriminant,
-    embeddings,
-    encoders,
-    ensembles,
-    gaussian_process,
-    histogram,
-    impute,
-    isotonic,
-    iterative,
-    kernel_models,
-    linear,
-    mixture,
-    multiclass,
-    multioutput,
-    neighbor_graphs,
-    neighbors,
-    neural,
-    outliers,
-    power,
-    preprocessing,
-    projections,
-    quantile,
-    refused,
-    reshape,
-    semi_supervised,
-    splines,
-    svm,
-    targets,
-    thresholds,
-    trees,
-    weighted_median,
+MODULES = (
+    "approximations",
+    "bayes",
+    "calibration",
+    "clusters",
+    "compose",
+    "discriminant",
+    "embeddings",
+    "encoders",
+    "ensembles",
+    "gaussian_process",
+    "histogram",
+    "impute",
+    "isotonic",
+    "iterative",
+    "kernel_models",
+    "linear",
+    "mixture",
+    "multiclass",
+    "multioutput",
+    "neighbor_graphs",
+    "neighbors",
+    "neural",
+    "outliers",
+    "power",
+    "preprocessing",
+    "projections",
+    "quantile",
+    "refused",
+    "reshape",
+    "semi_supervised",
+    "splines",
+    "svm",
+    "targets",
+    "thresholds",
+    "trees",
+    "weighted_median",
 )
+"""Those beside this one that end in tables of converters."""
 
 Converter = TypeVar("Converter")
 
@@ -108,7 +70,7 @@ def wrappers() -> Mapping[type, Unwrap]:
 def by_class(table: str) -> dict[type, Converter]:
     """The modules' tables of this name as one, with this scikit-learn's classes as keys."""
     found: dict[type, Converter] = {}
-    for module in MODULES:
+    for module in (import_module(f"{__package__}.{name}") for name in MODULES):
         entries: Mapping[str, Converter] = getattr(module, table, {})
         for name, convert in entries.items():
             for cls in classes(name):
