@@ -1,0 +1,1 @@
+//! Loaded models of this process, by the sha256 of their bytes.

@@ -1,0 +1,1 @@
+//! Contributions per input column.

@@ -1,0 +1,155 @@
+//! Elementwise operators over columns.
+
+use super::functions::{visit, Visitor};
+use super::Op;
+use crate::error::{Error, Result};
+use crate::program::{Arm, Buffered, Element, Frame, Kernel, Kind, Operand, Scalar, Scratch, Slot};
+
+pub(super) struct Elementwise {
+    pub op: Op,
+    pub inputs: Vec<Operand>,
+    pub outputs: [(Slot, Kind); 1],
+}
+
+impl Kernel for Elementwise {
+    fn name(&self) -> &'static str {
+        "elementwise"
+    }
+
+    fn inputs(&self) -> &[Operand] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[(Slot, Kind)] {
+        &self.outputs
+    }
+
+    fn run(&self, frame: &mut Frame<'_>, _: &mut Scratch) -> Result<()> {
+        let Some(last) = self.inputs.last() else {
+            return Err(Error::Failed(format!("internal: {:?} of nothing", self.op)));
+        };
+        let tests = matches!(
+            self.op,
+            Op::IsNan | Op::IsInf | Op::IsPositiveInf | Op::IsNegativeInf
+        );
+        if tests && frame.finite(*last) {
+            frame.put_uniform(self.outputs[0].0, Scalar::Bool(false));
+            return Ok(());
+        }
+        let kind = match frame.column(*last) {
+            crate::program::Column::Uniform(value) => value.kind(),
+            crate::program::Column::F64(_) => Kind::F64,
+            crate::program::Column::F32(_) => Kind::F32,
+            crate::program::Column::I64(_) => Kind::I64,
+            crate::program::Column::Bool(_) => Kind::Bool,
+            crate::program::Column::Code(_) => Kind::Code,
+        };
+        visit(
+            self.op,
+            kind,
+            Run {
+                inputs: &self.inputs,
+                slot: self.outputs[0].0,
+                frame,
+            },
+        )?
+    }
+
+    fn bytes(&self) -> usize {
+        self.inputs.len() * size_of::<Operand>()
+    }
+}
+
+struct Run<'a, 'f> {
+    inputs: &'a [Operand],
+    slot: Slot,
+    frame: &'a mut Frame<'f>,
+}
+
+impl Visitor for Run<'_, '_> {
+    type Out = Result<()>;
+
+    fn one<T: Element, U: Buffered>(self, f: impl Fn(T) -> U + Copy) -> Result<()> {
+        let mut out = self.frame.take::<U>();
+        match self.frame.read::<T>(self.inputs[0])? {
+            Arm::One(x) => {
+                self.frame.give_back(out);
+                self.frame.put_uniform(self.slot, f(x).scalar());
+            }
+            Arm::Many(xs) => {
+                for (out, x) in out.iter_mut().zip(xs) {
+                    *out = f(*x);
+                }
+                self.frame.put(self.slot, out);
+            }
+        }
+        Ok(())
+    }
+
+    fn two<T: Element, U: Buffered>(self, f: impl Fn(T, T) -> U + Copy) -> Result<()> {
+        let [one, two] = self.inputs else {
+            return Err(Error::Failed("internal: two operands expected".into()));
+        };
+        let mut out = self.frame.take::<U>();
+        match (self.frame.read::<T>(*one)?, self.frame.read::<T>(*two)?) {
+            (Arm::One(x), Arm::One(y)) => {
+                self.frame.give_back(out);
+                self.frame.put_uniform(self.slot, f(x, y).scalar());
+                return Ok(());
+            }
+            (Arm::Many(xs), Arm::One(y)) => {
+                for (out, x) in out.iter_mut().zip(xs) {
+                    *out = f(*x, y);
+                }
+            }
+            (Arm::One(x), Arm::Many(ys)) => {
+                for (out, y) in out.iter_mut().zip(ys) {
+                    *out = f(x, *y);
+                }
+            }
+            (Arm::Many(xs), Arm::Many(ys)) => {
+                for ((out, x), y) in out.iter_mut().zip(xs).zip(ys) {
+                    *out = f(*x, *y);
+                }
+            }
+        }
+        self.frame.put(self.slot, out);
+        Ok(())
+    }
+
+    fn choose<T: Buffered>(self) -> Result<()> {
+        let [condition, one, two] = self.inputs else {
+            return Err(Error::Failed("internal: three operands expected".into()));
+        };
+        if let Arm::One(first) = self.frame.read::<bool>(*condition)? {
+            self.frame
+                .put_same(self.slot, if first { *one } else { *two });
+            return Ok(());
+        }
+        let mut out = self.frame.take::<T>();
+        let (one, two) = (self.frame.read::<T>(*one)?, self.frame.read::<T>(*two)?);
+        if let Arm::Many(conditions) = self.frame.read::<bool>(*condition)? {
+            match (one, two) {
+                (Arm::One(x), Arm::One(y)) => choose(&mut out, conditions, |_| x, |_| y),
+                (Arm::Many(xs), Arm::One(y)) => choose(&mut out, conditions, |row| xs[row], |_| y),
+                (Arm::One(x), Arm::Many(ys)) => choose(&mut out, conditions, |_| x, |row| ys[row]),
+                (Arm::Many(xs), Arm::Many(ys)) => {
+                    choose(&mut out, conditions, |row| xs[row], |row| ys[row])
+                }
+            }
+        }
+        self.frame.put(self.slot, out);
+        Ok(())
+    }
+}
+
+fn choose<T>(
+    out: &mut [T],
+    conditions: &[bool],
+    one: impl Fn(usize) -> T,
+    two: impl Fn(usize) -> T,
+) {
+    for (row, (out, condition)) in out.iter_mut().zip(conditions).enumerate() {
+        *out = if *condition { one(row) } else { two(row) };
+    }
+}

@@ -1,0 +1,5 @@
+//! Operators: encoders.
+
+use super::Entry;
+
+pub const OPERATORS: &[Entry] = &[];

@@ -1,0 +1,5 @@
+//! Operators: linear.
+
+use super::Entry;
+
+pub const OPERATORS: &[Entry] = &[];

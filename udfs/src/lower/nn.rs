@@ -1,0 +1,5 @@
+//! Operators: nn.
+
+use super::Entry;
+
+pub const OPERATORS: &[Entry] = &[];

@@ -1,0 +1,5 @@
+//! Operators: reduce.
+
+use super::Entry;
+
+pub const OPERATORS: &[Entry] = &[];

@@ -1,0 +1,5 @@
+//! Operators: svm.
+
+use super::Entry;
+
+pub const OPERATORS: &[Entry] = &[];

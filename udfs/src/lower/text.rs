@@ -1,0 +1,5 @@
+//! Operators: text.
+
+use super::Entry;
+
+pub const OPERATORS: &[Entry] = &[];

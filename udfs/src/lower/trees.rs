@@ -1,0 +1,5 @@
+//! Operators: trees.
+
+use super::Entry;
+
+pub const OPERATORS: &[Entry] = &[];

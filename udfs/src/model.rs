@@ -1,0 +1,1 @@
+//! A model that scores: native kernels, or onnxruntime.

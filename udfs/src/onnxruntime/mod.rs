@@ -1,0 +1,1 @@
+//! The fallback: onnxruntime, found at run time.

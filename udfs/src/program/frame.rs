@@ -1,0 +1,263 @@
+//! The columns of one chunk while a program runs over it.
+
+use super::plan::Plan;
+use super::{Arm, Column, Element, Kind, Operand, Scalar, Slot};
+use crate::error::{Error, Result};
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+
+/// A column that the program made.
+#[derive(Debug, Default)]
+pub(super) enum Held {
+    #[default]
+    Empty,
+    Uniform(Scalar),
+    /// The input itself.
+    Input(Slot),
+    F64(Vec<f64>),
+    F32(Vec<f32>),
+    I64(Vec<i64>),
+    Bool(Vec<bool>),
+    Code(Vec<u32>),
+}
+
+/// Buffers that are free again: a program needs as many as columns are alive at once, not as many as it has.
+#[derive(Debug, Default)]
+pub(super) struct Pools {
+    f64: Vec<Vec<f64>>,
+    f32: Vec<Vec<f32>>,
+    i64: Vec<Vec<i64>>,
+    bool: Vec<Vec<bool>>,
+    code: Vec<Vec<u32>>,
+}
+
+/// Values of kinds that columns have, with the buffers that hold them.
+pub trait Buffered: Element {
+    #[doc(hidden)]
+    fn pool(pools: &mut PoolsOf) -> &mut Vec<Vec<Self>>;
+    #[doc(hidden)]
+    fn hold(values: Vec<Self>) -> HeldOf;
+}
+
+/// Names for the signatures above; nothing outside this module looks into them.
+pub struct PoolsOf(Pools);
+pub struct HeldOf(Held);
+
+macro_rules! buffered {
+    ($type:ty, $pool:ident, $kind:ident) => {
+        impl Buffered for $type {
+            fn pool(pools: &mut PoolsOf) -> &mut Vec<Vec<Self>> {
+                &mut pools.0.$pool
+            }
+            fn hold(values: Vec<Self>) -> HeldOf {
+                HeldOf(Held::$kind(values))
+            }
+        }
+    };
+}
+
+buffered!(f64, f64, F64);
+buffered!(f32, f32, F32);
+buffered!(i64, i64, I64);
+buffered!(bool, bool, Bool);
+buffered!(u32, code, Code);
+
+/// What a thread keeps between chunks for one plan: no allocation once it is warm.
+pub struct State {
+    pub(super) slots: Vec<Held>,
+    /// Whether a column is without NaN and infinities, where somebody asked.
+    pub(super) finite: Vec<Option<bool>>,
+    pools: PoolsOf,
+    pub(super) scratch: Scratch,
+}
+
+/// Working memory of kernels, one value per type: `scratch.get::<Ranks>()`.
+#[derive(Default)]
+pub struct Scratch(HashMap<TypeId, Box<dyn Any + Send>>);
+
+impl Scratch {
+    pub fn get<T: Any + Send + Default>(&mut self) -> &mut T {
+        let held = self
+            .0
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Box::<T>::default());
+        match held.downcast_mut::<T>() {
+            Some(value) => value,
+            None => unreachable!("values are kept by their type"),
+        }
+    }
+}
+
+impl State {
+    pub fn new(slots: usize) -> State {
+        let mut held = Vec::new();
+        held.resize_with(slots, Held::default);
+        State {
+            slots: held,
+            finite: vec![None; slots],
+            pools: PoolsOf(Pools::default()),
+            scratch: Scratch::default(),
+        }
+    }
+
+    pub(super) fn release(&mut self, slot: Slot) {
+        let pools = &mut self.pools.0;
+        match std::mem::take(&mut self.slots[slot.index()]) {
+            Held::F64(values) => pools.f64.push(values),
+            Held::F32(values) => pools.f32.push(values),
+            Held::I64(values) => pools.i64.push(values),
+            Held::Bool(values) => pools.bool.push(values),
+            Held::Code(values) => pools.code.push(values),
+            Held::Empty | Held::Uniform(_) | Held::Input(_) => {}
+        }
+    }
+}
+
+pub struct Frame<'a> {
+    pub(super) rows: usize,
+    pub(super) inputs: &'a [Column<'a>],
+    pub(super) state: &'a mut State,
+    pub(super) plan: &'a Plan,
+}
+
+impl Frame<'_> {
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether anything reads this column: an output that nobody wants need not be computed.
+    pub fn wants(&self, slot: Slot) -> bool {
+        self.plan.wants(slot)
+    }
+
+    pub fn column(&self, operand: Operand) -> Column<'_> {
+        let slot = match operand {
+            Operand::Constant(value) => return Column::Uniform(value),
+            Operand::Slot(slot) => slot,
+        };
+        if let Some(input) = self.inputs.get(slot.index()) {
+            return *input;
+        }
+        match &self.state.slots[slot.index()] {
+            Held::Uniform(value) => Column::Uniform(*value),
+            Held::Input(slot) => self.inputs[slot.index()],
+            Held::F64(values) => Column::F64(values),
+            Held::F32(values) => Column::F32(values),
+            Held::I64(values) => Column::I64(values),
+            Held::Bool(values) => Column::Bool(values),
+            Held::Code(values) => Column::Code(values),
+            Held::Empty => Column::F64(&[]), // read before written: `read` reports it, as no chunk is empty
+        }
+    }
+
+    /// The column as values of one kind.
+    pub fn read<T: Element>(&self, operand: Operand) -> Result<Arm<'_, T>> {
+        match T::view(self.column(operand)) {
+            Some(Arm::Many(values)) if values.len() != self.rows => Err(Error::Failed(format!(
+                "internal: {operand:?} has {} of {} rows",
+                values.len(),
+                self.rows
+            ))),
+            Some(arm) => Ok(arm),
+            None => Err(Error::Failed(format!(
+                "internal: {operand:?} is not {:?}",
+                T::KIND
+            ))),
+        }
+    }
+
+    /// A buffer as long as the chunk, with any values in it.
+    pub fn take<T: Buffered>(&mut self) -> Vec<T> {
+        let mut values = T::pool(&mut self.state.pools).pop().unwrap_or_default();
+        values.resize(self.rows, T::default());
+        values
+    }
+
+    /// A buffer that is not needed after all.
+    pub fn give_back<T: Buffered>(&mut self, values: Vec<T>) {
+        T::pool(&mut self.state.pools).push(values);
+    }
+
+    pub fn put<T: Buffered>(&mut self, slot: Slot, values: Vec<T>) {
+        self.hold(slot, T::hold(values).0);
+    }
+
+    pub fn put_uniform(&mut self, slot: Slot, value: Scalar) {
+        self.hold(slot, Held::Uniform(value));
+    }
+
+    /// The operand's values under another slot: free for inputs and uniform columns, a copy otherwise.
+    pub fn put_same(&mut self, slot: Slot, operand: Operand) {
+        let copied = match self.column(operand) {
+            Column::Uniform(value) => Held::Uniform(value),
+            _ if self.input(operand).is_some() => Held::Input(self.input(operand).unwrap_or(slot)),
+            Column::F64(_) => self.copy::<f64>(operand),
+            Column::F32(_) => self.copy::<f32>(operand),
+            Column::I64(_) => self.copy::<i64>(operand),
+            Column::Bool(_) => self.copy::<bool>(operand),
+            Column::Code(_) => self.copy::<u32>(operand),
+        };
+        self.hold(slot, copied);
+    }
+
+    /// Whether all values are finite; looked at once per column and chunk. True for kinds without NaN.
+    pub fn finite(&mut self, operand: Operand) -> bool {
+        let Operand::Slot(slot) = operand else {
+            return finite(self.column(operand));
+        };
+        let slot = self.input(operand).unwrap_or(slot);
+        if let Some(known) = self.state.finite[slot.index()] {
+            return known;
+        }
+        let known = finite(self.column(operand));
+        self.state.finite[slot.index()] = Some(known);
+        known
+    }
+
+    /// The input that an operand is, if it is one.
+    fn input(&self, operand: Operand) -> Option<Slot> {
+        match operand {
+            Operand::Slot(slot) if slot.index() < self.inputs.len() => Some(slot),
+            Operand::Slot(slot) => match self.state.slots[slot.index()] {
+                Held::Input(input) => Some(input),
+                _ => None,
+            },
+            Operand::Constant(_) => None,
+        }
+    }
+
+    fn copy<T: Buffered>(&mut self, operand: Operand) -> Held {
+        let mut values = self.take::<T>();
+        if let Some(Arm::Many(from)) = T::view(self.column(operand)) {
+            values.clear();
+            values.extend_from_slice(from);
+        }
+        T::hold(values).0
+    }
+
+    fn hold(&mut self, slot: Slot, held: Held) {
+        self.state.release(slot);
+        self.state.slots[slot.index()] = held;
+        self.state.finite[slot.index()] = None;
+    }
+}
+
+fn finite(column: Column<'_>) -> bool {
+    match column {
+        Column::Uniform(value) => value.double().is_none_or(f64::is_finite),
+        Column::F64(values) => crate::kernels::scan::finite_f64(values),
+        Column::F32(values) => crate::kernels::scan::finite_f32(values),
+        Column::I64(_) | Column::Bool(_) | Column::Code(_) => true,
+    }
+}
+
+impl Kind {
+    /// Bytes per value.
+    pub fn size(self) -> usize {
+        match self {
+            Kind::F64 | Kind::I64 => 8,
+            Kind::F32 | Kind::Code => 4,
+            Kind::Bool => 1,
+        }
+    }
+}
