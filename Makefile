@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+EXTENSION := sqlml/native/sqlml.duckdb_extension
 PYTEST_ARGS ?=
 SWEEP_ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-hbase test check format lint types imports bench sweep models build clean
+.PHONY: help setup ext ext-where-possible demo demo-hbase test check format lint types imports bench sweep models build clean
 
 help: ## Print this help
 	@echo "make <target>, one of:"
@@ -32,7 +33,15 @@ $(STAMP): pyproject.toml constraints.txt
 	fi
 	@touch $@
 
-demo: $(STAMP) ## Run the main job on real data: train, register, deploy, query, compare, roll back
+ext: ## Build the native extension with cargo, the engine `native` (says what is missing without it)
+	@$(PYTHON) udfs/build.py $(EXTENSION)
+	@echo $(EXTENSION)
+
+# cargo knows itself what has changed. Without it everything else works, with the engines sql and python.
+ext-where-possible:
+	@$(PYTHON) udfs/build.py --where-possible $(EXTENSION)
+
+demo: $(STAMP) ext-where-possible ## Run the main job on real data: train, register, deploy, query, compare, roll back
 	@$(BIN)/sqlml demo
 
 demo-hbase: $(STAMP) ## The same with the models in a real HBase, which it starts and stops (needs Java 17 and Maven)
@@ -40,7 +49,7 @@ demo-hbase: $(STAMP) ## The same with the models in a real HBase, which it start
 	  '$(BIN)/sqlml demo --folder .demo-hbase --artifacts "hbase://$$HBASE_HOST:$$HBASE_PORT/models/demo"'
 
 # By file: tests of one share what they made. (loadgroup of pytest-xdist 3.8 does not group under pytest 9.2.)
-test: $(STAMP) ## Run the tests in two processes (PYTEST_ARGS="-k name" for some of them, WORKERS=0 for one process)
+test: $(STAMP) ext-where-possible ## Run the tests in two processes (PYTEST_ARGS="-k name" for some of them, WORKERS=0 for one process)
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 check: format lint types imports test ## What CI runs: format, lint, types, import contracts, tests
@@ -57,7 +66,7 @@ types: $(STAMP) ## Check the types of sqlml/ (mypy --strict)
 imports: $(STAMP) ## Check that imports go one way
 	@$(BIN)/lint-imports
 
-bench: $(STAMP) ## Measure each engine beside pandas, onnxruntime and an Arrow UDF
+bench: $(STAMP) ext-where-possible ## Measure each engine beside pandas, onnxruntime and an Arrow UDF
 	@$(BIN)/python -m bench
 
 # orbital 0.6 pins an older onnx than sqlml is tested with, so the peers have an environment of their own.
@@ -74,10 +83,10 @@ sweep: $(VENV)-sweep/.installed ## Every estimator of scikit-learn through sqlml
 models: $(STAMP) ## Write docs/models.md from a test run: every estimator, exact or refused and why
 	@WRITE_MODELS_PAGE=1 $(BIN)/python -m pytest -q tests/convert/test_every_estimator.py
 
-build: $(STAMP) ## Make the wheel in dist/
+build: $(STAMP) ## Make the wheel in dist/, with the native extension where cargo can build it
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 clean: ## Remove everything that the other targets made
-	rm -rf $(VENV) $(VENV)-sweep .demo .demo-hbase build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(VENV)-sweep udfs/target udfs/build sqlml/native .demo .demo-hbase build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

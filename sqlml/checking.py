@@ -5,11 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlml import convert, environments, pyfunc, registry
 from sqlml.convert.pyfunc import Policy, open_pyfunc
+from sqlml.database import open_database
+from sqlml.engines import native
 from sqlml.engines.choose import choose_engine
 from sqlml.engines.pyfunc import NO_SHELL
 from sqlml.errors import SqlmlError
@@ -89,7 +92,8 @@ def _checked(model: ModelVersion, engine: str, policy: Mapping[str, Any], log: C
                 convert.open_worker(artifact.entry, log=log, **policy) as worker,
             ):
                 onnx = worker.convert()
-                chosen, why = choose_engine(onnx, engine)
+                with open_database(":memory:") as connection:
+                    chosen, why = choose_engine(onnx, engine, native=partial(native.why_not, connection))
         except SqlmlError as error:
             return _refused(model, error)
     return Checked(

@@ -19,7 +19,7 @@ from sqlml.errors import UsageError, choices
 FILE_NAME = "sqlml.toml"
 
 Kind = Literal["text", "path", "uri", "flag", "number", "names", "places", "engine", "environment"]
-ENGINES = ("auto", "sql", "python", "pyfunc")
+ENGINES = ("auto", "sql", "native", "python", "pyfunc")
 
 SETTINGS: dict[str, Kind] = {
     "database": "path",
@@ -366,7 +366,7 @@ tracking_uri = "sqlite:///mlflow.db"
 # model = "churn"           # the registered model; by default the section's name
 # table = "customers"       # the table that is scored
 # key = "customer_id"       # or ["country", "customer_id"]
-# engine = "auto"           # auto, sql, python, or pyfunc (an isolated process fills the table, no SQL functions)
+# engine = "auto"           # auto, sql, native, python, or pyfunc (an isolated process fills the table, no SQL functions)
 # threshold = 0.5           # binary classifiers: the probability from which the prediction is the positive class
 # live = false              # triggers keep predictions up to date; DuckDB then refuses MERGE and upserts on the table
 

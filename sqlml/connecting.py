@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlml import extension
 from sqlml.catalog.migrations import applied
 from sqlml.database import open_database
 from sqlml.signature import Signature
@@ -22,7 +23,11 @@ def connect(
     storage_version: str | None = None,
     config: Mapping[str, Any] | None = None,  # Any: DuckDB settings are strings, numbers or booleans
 ) -> Connection:
-    """Open a database with the functions of the python engine ready; a model's bytes are read when it is first called.
+    """Open a database with the functions of every engine ready; a model's bytes are read when it is first called.
+
+    The native extension is loaded where it is installed (SQLML_EXTENSION names another file; empty switches it off). It is
+    not signed, so the database is opened with allow_unsigned_extensions: other connections of this process to the same
+    file need that setting too, or are made with `cursor()`.
 
     Raises:
         DatabaseLocked: another process has the file open.
@@ -38,7 +43,11 @@ def connect(
 
 
 def prepare_connection(connection: Connection) -> None:
-    """Make the python engine's functions known to the database of an open connection; harmless when they are."""
+    """Make the functions of every engine known to the database of an open connection; harmless when they are.
+
+    Without the native extension the others work: a function that needs it says so when it is called.
+    """
+    extension.why_not(connection)
     if applied(connection) == 0:
         return
     models = connection.execute(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlml import sql
+from sqlml import extension, sql
 from sqlml.errors import Conflict, DatabaseError, DatabaseLocked, SqlmlError, UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def open_database(
     """A connection to the file (or ":memory:"), without sqlml's functions; `sqlml.connect` adds them.
 
     `storage_version` ("v1.5.0", so that older clients can open the file) counts only for a file that does not exist yet.
+    Where there is a native extension, the database may load it, unless this process has the file open without that.
 
     Raises:
         DatabaseLocked: another process has the file open; the message names it.
@@ -67,7 +68,13 @@ def open_database(
     with translated(path):
         if is_new and storage_version is not None:
             _create(path, storage_version)
-        return duckdb.connect(path, read_only=read_only, config=settings)
+        if extension.find() is None or extension.UNSIGNED in settings:
+            return duckdb.connect(path, read_only=read_only, config=settings)
+        try:
+            return duckdb.connect(path, read_only=read_only, config={**settings, extension.UNSIGNED: "true"})
+        except duckdb.ConnectionException:
+            # This process has the file open with other settings, and DuckDB wants the same ones of every connection.
+            return duckdb.connect(path, read_only=read_only, config=settings)
 
 
 def _create(path: str, storage_version: str) -> None:

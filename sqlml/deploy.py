@@ -73,7 +73,7 @@ def deploy_db(
         table: The table or view to score; by default the one that the deployment has. None with a typed key
             ("id BIGINT") makes `<name>.inputs`.
         key: Column or columns that identify a row of it.
-        engine: "auto", "sql", "python", or "pyfunc": a python_function, which no shell can call; an isolated process fills
+        engine: "auto", "sql", "native", "python", or "pyfunc": a python_function, which no shell can call; an isolated process fills
             its prediction table. "auto" never chooses that.
         threshold: For two classes, the probability from which `predict` says the positive one; None: the model's rule.
         score: Score the table before the switch. False switches at once, and predictions come with the first `score`.
@@ -305,6 +305,8 @@ def _wants_live(connection: Connection, options: Options, prepared: Prepared, is
     wanted = is_live if options.live is None else options.live
     if not wanted:
         return False
+    if prepared.engine.name == "native" and options.engine == "auto":
+        return False  # a live deployment stays so with an engine that every shell has, or with one that was asked for
     upstream = live.upstream_table(connection, prepared.relation, prepared.keys) if prepared.relation else None
     return live.why_not(facts(connection), prepared.relation, upstream, prepared.engine.name) is None
 

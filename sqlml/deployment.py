@@ -15,7 +15,7 @@ from sqlml.errors import UsageError
 from sqlml.relation import split_name
 from sqlml.scoring import Scored
 
-ENGINES = ("auto", "sql", "python", "pyfunc")
+ENGINES = ("auto", "sql", "native", "python", "pyfunc")
 
 FEWEST_MB = 64
 

@@ -12,6 +12,7 @@ SqlmlError                    anything below; `exit_code` says what a command li
 ├── DatabaseError        (1)  DuckDB could not open, read or write
 │   ├── DatabaseLocked   (1)  another process holds the file
 │   ├── CatalogTooNew    (1)  the file was made by a newer sqlml
+│   ├── ExtensionUnavailable (1) the native extension is not there, or cannot be loaded into this connection
 │   └── Conflict         (1)  another transaction changed the same deployment first
 ├── JobFailed            (1)  a job that was watched ended in failure
 ├── Refused              (3)  sqlml could do it and will not
@@ -93,6 +94,10 @@ class DatabaseLocked(DatabaseError):
 
 
 class CatalogTooNew(DatabaseError):
+    pass
+
+
+class ExtensionUnavailable(DatabaseError):
     pass
 
 

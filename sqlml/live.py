@@ -74,13 +74,25 @@ def why_not(
     return None
 
 
-def require(database: DatabaseFacts, relation: Relation | None, upstream: tuple[str, str] | None, engine: str) -> None:
-    """Refuse what `why_not` names.
+def require(
+    database: DatabaseFacts,
+    relation: Relation | None,
+    upstream: tuple[str, str] | None,
+    engine: str,
+    *,
+    asked_for: bool = True,
+) -> None:
+    """Refuse what `why_not` names, and the native engine where nobody asked for it by name.
 
     Raises:
         PolicyRefused: with the reason.
     """
     reason = why_not(database, relation, upstream, engine)
+    if reason is None and engine == "native" and not asked_for:
+        reason = (
+            "Only the native engine can compute this model, and an INSERT from a shell that has not loaded the extension"
+            " would fail. Ask for it by name (--engine native) if every shell that writes here has it, or call score instead."
+        )
     if reason is not None:
         raise PolicyRefused(f"This deployment cannot be live. {reason}")
 

@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from sqlml import sql
 from sqlml.catalog import records
+from sqlml.engines.native import NativeEngine
 from sqlml.engines.outputs import Engine
 from sqlml.engines.pyfunc import PyfuncEngine, asked_select
 from sqlml.engines.surface import macros, output_columns, staged_select
@@ -91,6 +92,9 @@ def version_objects(
         predict = next(text for _, name, text in functions if name == "predict")
         statement = sql.create_macro(tuple(function_name), predict, replace=True)
         made.append(DatabaseObject("active", "macro", function_name[0], function_name[1], statement))
+    if isinstance(engine, NativeEngine):
+        view = sql.create_view((deployment, "load"), engine.load_query())
+        made.append(DatabaseObject("active", "view", deployment, "load", view))
     row = staged_select(signature, engine, sql.table(SOURCE), [(ROW, sql.column(SOURCE))], threshold=threshold)
     made.append(DatabaseObject("query", "query", deployment, "rows", sql.render(row)))
     if relation is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from sqlml.convert import OnnxModel
 from sqlml.convert.pyfunc import PyfuncModel, open_pyfunc
 from sqlml.database import facts
 from sqlml.deployment import Options
+from sqlml.engines import native
 from sqlml.engines.choose import choose_engine
 from sqlml.engines.outputs import Engine
 from sqlml.engines.pyfunc import NOTE, PyfuncEngine
@@ -145,12 +147,15 @@ def _converted(
         relation, keys, makes_inputs = _with_inputs(connection, options, name, onnx.signature, relation, keys)
         bound = () if relation is None else bind(onnx.signature, relation)
         notes = _notes(name, onnx.signature, relation, keys, bound)
-        chosen, why = choose_engine(onnx, options.engine)
+        follows = options.live or makes_inputs or (options.live is None and _is_live(connection, name))
+        chosen, why = choose_engine(
+            onnx, options.engine, native=partial(native.why_not, connection), for_any_shell=bool(follows)
+        )
         engine = _engine(chosen, onnx)
         job.log("compile", f"engine {chosen}: {why}")
         if options.live and relation is not None and not makes_inputs:
             upstream = live.upstream_table(connection, relation, keys)
-            live.require(facts(connection), relation, upstream, chosen)
+            live.require(facts(connection), relation, upstream, chosen, asked_for=options.engine != "auto")
         if options.threshold is not None and not (onnx.signature.is_binary and onnx.signature.probabilities):
             raise UnsupportedModel(
                 "A threshold needs a model of two classes with probabilities, and this one is not.",
@@ -211,9 +216,16 @@ def _engine(name: str, onnx: OnnxModel) -> Engine:
         from sqlml.engines.sql import SqlEngine
 
         return SqlEngine(onnx)
+    if name == "native":
+        return native.NativeEngine.of(onnx)
     from sqlml.engines.python import PythonEngine
 
     return PythonEngine(onnx.sha256, onnx.signature, onnx.reasons)
+
+
+def _is_live(connection: Connection, name: str) -> bool:
+    existing = records.find_deployment(connection, name)
+    return existing is not None and existing.live
 
 
 def _check_function(connection: Connection, options: Options, name: str) -> None:

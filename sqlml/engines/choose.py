@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlml.compile import Cost, NotCompilable, compile_onnx
 from sqlml.convert.onnx_model import OnnxModel
 from sqlml.errors import UnsupportedModel, UsageError, choices
 
-ENGINES = ("sql", "python")
+ENGINES = ("sql", "native", "python")
 AUTO = "auto"
 
 MAX_LEAVES = 300
@@ -17,36 +19,73 @@ SHALLOW = 8
 MAX_OPERATIONS, OPERATIONS_PER_COLUMN = 400, 10
 """Measured on 300,000 rows x 4 DOUBLE: a network of 300 operations takes as long as onnxruntime (74 and 65 ms), one of
 1,069 three times as long, one of 3,245 six times. A linear model has about five per column, and that always pays."""
+LEAF_NS, OPERATION_NS = 2.0, 0.6
+FAST = 100.0
 MAX_BYTES = 256_000
 """Of one function's body. Measured: 2 MB takes 3 s to bind in every query, fifty of them 3 s to open the file."""
 
 
-def choose_engine(model: OnnxModel, requested: str = AUTO) -> tuple[str, str]:
-    """(name of the engine, why). "sql" asked for by name is taken at any size.
+Native = Callable[[OnnxModel], str | None]
+"""Why the native engine cannot compute a model here, as a sentence; None if it can."""
+
+
+def without_native(model: OnnxModel) -> str | None:
+    """For where nobody has looked for the extension."""
+    return "the native extension is not loaded"
+
+
+def choose_engine(
+    model: OnnxModel, requested: str = AUTO, *, native: Native = without_native, for_any_shell: bool = False
+) -> tuple[str, str]:
+    """(name of the engine, why). One that is asked for by name is taken whatever it costs.
+
+    `auto` takes SQL where that is as fast as reading the table, since every shell can run it; else the native extension;
+    without that, SQL where it beats onnxruntime, and python for the rest. With `for_any_shell` (triggers) SQL goes before
+    the extension as far as it beats onnxruntime.
 
     Raises:
         UsageError: there is no engine of that name.
-        UnsupportedModel: "sql" was asked for, and the model has no exact SQL.
+        UnsupportedModel: "sql" was asked for and the model has no exact SQL, or "native" and it cannot be had.
     """
     if requested not in (AUTO, *ENGINES):
         raise UsageError(f"There is no engine {requested!r}.", hint=choices((AUTO, *ENGINES), wrong=requested))
     if requested == "python":
         return "python", "asked for"
+    if requested == "native":
+        missing = native(model)
+        if missing is not None:
+            raise UnsupportedModel(
+                f"The native engine cannot be used: {missing}", hint="sqlml doctor says what is there."
+            )
+        return "native", "asked for"
     try:
         cost = compile_onnx(model).cost
     except NotCompilable as error:
         if requested == "sql":
             message = f"This model cannot be computed by the sql engine: {error}."
             raise UnsupportedModel(
-                message, hint="Deploy it with the engine python.", operator=error.operator
+                message, hint="Deploy it with the engine native or python.", operator=error.operator
             ) from error
-        return "python", f"no SQL for this model: {error}"
+        return _beyond_sql(model, f"no SQL for this model: {error}", native)
     if requested == "sql":
         return "sql", f"asked for ({_size(cost)})"
     too_large = _too_large(cost, len(model.signature.columns))
     if too_large:
-        return "python", too_large
-    return "sql", f"{_size(cost)}: any DuckDB shell can run it"
+        return _beyond_sql(model, too_large, native)
+    missing = None if for_any_shell or _nanoseconds(cost) <= FAST else native(model)
+    if for_any_shell or _nanoseconds(cost) <= FAST or missing is not None:
+        without = "" if missing is None else f"; {missing}"
+        return "sql", f"{_size(cost)}: any DuckDB shell can run it{without}"
+    return "native", f"{_size(cost)}, which take about {_nanoseconds(cost):,.0f} ns a row: the extension is faster"
+
+
+def _beyond_sql(model: OnnxModel, why: str, native: Native) -> tuple[str, str]:
+    missing = native(model)
+    return ("native", why) if missing is None else ("python", f"{why}; {missing}")
+
+
+def _nanoseconds(cost: Cost) -> float:
+    return LEAF_NS * cost.leaves + OPERATION_NS * cost.operations
 
 
 def _too_large(cost: Cost, columns: int) -> str | None:

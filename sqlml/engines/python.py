@@ -61,6 +61,7 @@ class PythonEngine:
     """Calls the model's Arrow function once per row and takes its answer apart."""
 
     name = "python"
+    reads_values = False
 
     def __init__(self, sha256: str, signature: Signature, reasons: Sequence[str]) -> None:
         self.sha256 = sha256

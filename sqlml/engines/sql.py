@@ -21,6 +21,7 @@ class SqlEngine:
     """Compiles the model's graph; raises `NotCompilable` for one that has no exact SQL."""
 
     name = "sql"
+    reads_values = False
 
     def __init__(self, model: OnnxModel, program: Program | None = None) -> None:
         self.signature: Signature = model.signature

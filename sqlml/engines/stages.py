@@ -16,14 +16,16 @@ LARGE = 400
 6,000 nodes, which take 0.3 s to plan each time they are repeated, and 1 µs a row to run."""
 
 
-def inline(lets: Lets, result: exp.Expression) -> exp.Expression:
-    """One expression that needs no names from outside.
+def inline(lets: Lets, result: exp.Expression, *, repeat: bool = False) -> exp.Expression:
+    """One expression that needs no names from outside; `repeat` binds nothing, whatever it costs.
 
     Repeats an intermediate where that is cheap; a large one that is needed twice, and every call of a user-defined
     function, is bound once by `list_transform([{...}], lambda ...)`, the only LET that a scalar macro has. What is bound
     is computed outside of the lambda: inside, measured, a column costs as much as ten outside.
     """
     used = _needed(lets, [result])
+    if repeat:
+        return _replace(result, _substituted(used))
     spelt, stages = _spelt(used, _mentions(used, result), set())
     if stages:
         # Once there is a lambda, what stands in it must not mention columns: a test of ten columns that was left inside
@@ -35,6 +37,13 @@ def inline(lets: Lets, result: exp.Expression) -> exp.Expression:
         listed = sql.call("list_transform", exp.Array(expressions=[sql.struct(stages[number])]), function)
         body = exp.Bracket(this=listed, expressions=[sql.integer(1)], offset=1, safe=True)
     return body
+
+
+def _substituted(lets: Lets) -> dict[str, exp.Expression]:
+    spelt: dict[str, exp.Expression] = {}
+    for name, node in lets:
+        spelt[name] = _replace(node, spelt)
+    return spelt
 
 
 def _spelt(
@@ -49,7 +58,7 @@ def _spelt(
     for name, node in lets:
         full = _replace(node, spelt)
         repeated = mentions[name] - 1
-        costly = repeated > 0 and (_calls_udf(node) or repeated * _size(full) > LARGE)
+        costly = repeated > 0 and (calls_udf(node) or repeated * _size(full) > LARGE)
         if not costly and not (name in bound and _mentions_column(full)):
             spelt[name] = full
             continue
@@ -159,7 +168,7 @@ def _size(node: exp.Expression) -> int:
     return sum(1 + len(part.name) // 12 if isinstance(part, exp.Var) else 1 for part in node.walk())
 
 
-def _calls_udf(node: exp.Expression) -> bool:
+def calls_udf(node: exp.Expression) -> bool:
     """Only `sql.call_quoted` makes a call whose name is an identifier, and only for functions of an engine."""
     return any(isinstance(f.this, exp.Identifier) for f in node.find_all(exp.Anonymous))
 

@@ -15,7 +15,7 @@ from sqlglot import exp
 from sqlml import sql
 from sqlml.engines.features import cast_error, feature
 from sqlml.engines.outputs import Engine, Outputs
-from sqlml.engines.stages import Lets, inline, nested
+from sqlml.engines.stages import Lets, calls_udf, inline, nested
 from sqlml.signature import Label, Signature
 
 __all__ = [
@@ -71,9 +71,9 @@ def macros(signature: Signature, engine: Engine, *, threshold: float | None = No
         predict.append(by_row(sql.case([(given, _decide(signature, row.outputs, chosen))]), THRESHOLD))
         made.append(Macro("probability", (by_row(row.outputs.probabilities[1]),)))
     if signature.probabilities:
-        proba = sql.struct(dict(zip(class_fields(signature), row.outputs.probabilities, strict=True)))
-        made.append(Macro("predict_proba", (by_row(proba),)))
-    made.append(Macro("error", (by_row(row.outputs.error),)))
+        made.append(Macro("predict_proba", (by_row(_named(signature, row.outputs)),)))
+    error = inline(row.lets, row.outputs.error, repeat=row.outputs.error_asks_again)
+    made.append(Macro("error", (((ROW,), error),)))
     values = _computed(signature, engine, [sql.column(c.name) for c in signature.columns], staged=False)
     by_value = inline(values.lets, _prediction(signature, values.outputs, threshold))
     made.append(Macro("predict_values", ((tuple(c.name for c in signature.columns), by_value),)))
@@ -128,10 +128,7 @@ def staged_select(
     names = [name for name, _ in output_columns(signature)]
     results = list(zip(names, answers, strict=True))
     if with_hash:
-        hashed = [sql.column(name) for name, _ in computed.features]
-        if computed.casts:
-            hashed.append(sql.column(CAST))
-        results.append(("input_hash", sql.call("hash", *hashed)))
+        results.append(("input_hash", sql.call("hash", *(sql.column(name) for name in computed.hashed))))
     return nested(source, passthrough, computed.lets, results)
 
 
@@ -163,12 +160,11 @@ def label_text(label: Label) -> str:
 
 @dataclass(frozen=True)
 class _Computed:
-    """Outputs over given references, with everything they are made of."""
+    """Outputs over given references, with everything they are made of; `hashed` names what a row's answer depends on."""
 
-    features: Lets
-    casts: bool
     lets: Lets
     outputs: Outputs
+    hashed: tuple[str, ...]
 
 
 def _computed(signature: Signature, engine: Engine, references: Sequence[exp.Expression], *, staged: bool) -> _Computed:
@@ -177,16 +173,44 @@ def _computed(signature: Signature, engine: Engine, references: Sequence[exp.Exp
     A macro repeats them instead: for a column that has the model's type already they fold to the bare column, while
     binding them to a name (a STRUCT in a lambda) made 100 small trees ten times slower.
     """
+    if engine.reads_values:
+        return _read_by_engine(signature, engine, references, staged=staged)
     pairs = list(zip(signature.columns, references, strict=True))
     features: Lets = tuple((f"sqlml f{i}", feature(column, ref)) for i, (column, ref) in enumerate(pairs))
     outputs = engine.outputs([sql.column(name) if staged else node for name, node in features])
     unreadable = [found for column, ref in pairs if (found := cast_error(column, ref))]
     lets: Lets = features if staged else ()
+    hashed = [name for name, _ in features]
     if unreadable:
         readable = sql.all_of([exp.Not(this=exp.Paren(this=bad)) for bad, _ in unreadable])
         lets = (*lets, (READABLE, readable), (CAST, sql.case(unreadable)))
         outputs = _refuse_unreadable(outputs)
-    return _Computed(features, bool(unreadable), (*lets, *outputs.lets), outputs)
+        hashed.append(CAST)
+    return _Computed((*lets, *outputs.lets), outputs, tuple(hashed))
+
+
+def _read_by_engine(
+    signature: Signature, engine: Engine, references: Sequence[exp.Expression], *, staged: bool
+) -> _Computed:
+    """The references go to the engine as they are. Features are made only for the hash, which must not depend on the engine.
+
+    Staged, the values have names, because what they are called in the source is not known any more after the first stage.
+    """
+    values: Lets = tuple((f"sqlml v{i}", ref) for i, ref in enumerate(references)) if staged else ()
+    outputs = engine.outputs([sql.column(name) for name, _ in values] if staged else references)
+    lets = (*values, *outputs.lets)
+    if not staged:
+        return _Computed(lets, outputs, ())
+    features: Lets = tuple(
+        (f"sqlml f{i}", feature(column, sql.column(name)))
+        for i, (column, (name, _)) in enumerate(zip(signature.columns, values, strict=True))
+    )
+    hashed = [name for name, _ in features]
+    lets = (*lets, *features)
+    if outputs.unreadable is not None:
+        lets = (*lets, (CAST, outputs.unreadable))
+        hashed.append(CAST)
+    return _Computed(lets, outputs, tuple(hashed))
 
 
 def _refuse_unreadable(outputs: Outputs) -> Outputs:
@@ -209,12 +233,25 @@ def _prediction(signature: Signature, outputs: Outputs, threshold: float | None)
     return _decide(signature, outputs, sql.double(threshold))
 
 
+def _named(signature: Signature, outputs: Outputs) -> exp.Expression:
+    """The probabilities as a STRUCT by class."""
+    names = class_fields(signature)
+    made = None if outputs.named_probabilities is None else outputs.named_probabilities(names)
+    return sql.struct(dict(zip(names, outputs.probabilities, strict=True))) if made is None else made
+
+
 def _decide(signature: Signature, outputs: Outputs, threshold: exp.Expression) -> exp.Expression:
     """The positive class where its probability reaches the threshold; a NaN does not, in Python and here.
 
     DuckDB orders NaN above every number, hence `-p <= -threshold`.
     """
     no, yes = (sql.value(label) for label in signature.classes)
+    if any(calls_udf(node) for _, node in outputs.lets):
+        # One mention, where CASE needs two: the call need not be bound by a lambda, and DuckDB can merge it with others.
+        left, right = exp.Neg(this=outputs.probabilities[1].copy()), exp.Neg(this=exp.Paren(this=threshold.copy()))
+        reached = sql.cast(exp.Paren(this=exp.LTE(this=left, expression=right)), "INTEGER")
+        labels = sql.cast(exp.Array(expressions=[no, yes]), f"{signature.prediction}[]")
+        return sql.call("list_extract", labels, exp.Add(this=reached, expression=sql.integer(1)))
 
     def decided(positive: exp.Expression, *, there: bool) -> exp.Expression:
         # An engine that gives its answer under a condition is asked once, inside; a macro's body is half as long.
