@@ -143,12 +143,13 @@ def why_not(connection: Connection, model: OnnxModel) -> str | None:
 def model_bytes(sha256: str) -> exp.Expression:
     """The model's ONNX bytes, or NULL where the extension has it.
 
-    `sqlml_onnx` gives the text of the query when a statement is planned, so the table is not even looked at for a model
-    that is loaded. Measured: planning takes 1.0 ms (2.0.0 and 1.5.6), a CASE around the subquery 1.2 ms; and in a file that
-    is attached under another name, where there is no table sqlml.models to be found, the CASE always fails.
+    Both functions are answered when a statement is planned: CASE makes equal calls equal to DuckDB, which then computes them
+    once (measured: 19 ms instead of 35 for two of them over 300,000 rows), and `query` names the table only where the model
+    is not loaded, so that the function can be used in a file that is attached under another name.
     """
     found = exp.select(sql.column("onnx")).from_(sql.call("query", sql.call("sqlml_onnx", sql.text(sha256))))
-    return exp.Subquery(this=found)
+    loaded = sql.call("sqlml_loaded", sql.text(sha256))
+    return sql.case([(loaded, sql.null("BLOB"))], exp.Subquery(this=found))
 
 
 def _shaped(family: str, values: int) -> str:
