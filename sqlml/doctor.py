@@ -81,6 +81,7 @@ def examine(settings: Settings) -> list[Finding]:
         *_isolation(settings),
         _environments(),
         _triggers(),
+        *_native(),
         *_settings(settings),
         _registry(settings),
         *_database(settings),
@@ -167,6 +168,39 @@ def _triggers() -> Finding:
     if int(version.split(".")[0]) >= 2:
         return Finding("live tables", "ok", "DuckDB has triggers, for files of storage v2.0.0 and later")
     return Finding("live tables", "warn", f"DuckDB {version} has no triggers", "pip install 'duckdb>=2' for --live.")
+
+
+def _native() -> Iterator[Finding]:
+    """Missing nowhere: without the extension the engines sql and python do the work."""
+    from sqlml import extension
+    from sqlml.database import open_database
+
+    path = extension.find()
+    if path is None:
+        yield Finding("native extension", "warn", extension.why_missing(), extension.HOW_TO_MAKE)
+        return
+    try:
+        with open_database(":memory:") as connection:
+            version = extension.load(connection)
+    except SqlmlError as error:
+        yield Finding("native extension", "warn", f"{path}: {error.message}", error.hint)
+        return
+    stamp = extension.stamp(path)
+    serves = f", for DuckDB with C API {stamp.c_api} or newer on {stamp.platform}" if stamp is not None else ""
+    yield Finding("native extension", "ok", f"{version} at {path}{serves}")
+    library = extension.onnxruntime_library()
+    yield Finding(
+        "native extension: onnxruntime",
+        "ok" if library is not None and library.is_file() else "warn",
+        f"{library} (only for models without kernels)" if library is not None else "its library was not found",
+        None if library is not None else f"Name it in {extension.ONNXRUNTIME}; models with kernels do not need it.",
+    )
+    yield Finding(
+        "native extension: other shells",
+        "ok",
+        f"{extension.load_statement(path)};",
+        "The shell has to be started with unsigned extensions allowed: duckdb -unsigned FILE.",
+    )
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:

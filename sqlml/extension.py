@@ -7,8 +7,7 @@ with `allow_unsigned_extensions`; DuckDB does not let that be set later.
 from __future__ import annotations
 
 import os
-import platform
-import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,8 @@ OVERRIDE = "SQLML_EXTENSION"
 ONNXRUNTIME = "SQLML_ONNXRUNTIME"
 """Where the extension finds onnxruntime's library, for the models that it has no kernels for."""
 UNSIGNED = "allow_unsigned_extensions"
+FOOTER_BYTES = 512
+"""Eight fields of 32 bytes, from the last to the first, and room for a signature."""
 HOW_TO_MAKE = "`make ext` builds it where the sources are, `pip install .` with cargo (Rust 1.89 or newer) does too."
 
 
@@ -87,8 +88,8 @@ def load(connection: Connection) -> str:
                     f"DuckDB {duckdb.__version__} does not load {path}: {_first_line(error)}",
                     hint="It is for DuckDB 1.5.6 and newer, and for one platform: `sqlml doctor` says which.",
                 ) from error
-            found = _loaded(cursor)
-        if found != __version__:
+            found = _loaded(cursor) or ""
+        if found.split()[:1] != [__version__]:
             raise ExtensionUnavailable(
                 f"The native extension in this database is {found or 'of no known version'}, and sqlml is {__version__}.",
                 hint=f"Build it again (`make ext`), or let {OVERRIDE} name the one of this version.",
@@ -103,6 +104,25 @@ def why_not(connection: Connection) -> str | None:
     except ExtensionUnavailable as error:
         return f"{error.message} {error.hint}"
     return None
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What the file's footer tells DuckDB: it is refused by a DuckDB of another platform, or with an older C API."""
+
+    platform: str
+    c_api: str
+    version: str
+
+
+def stamp(path: Path) -> Stamp | None:
+    """The footer of an extension's file; None if it has none."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - FOOTER_BYTES))
+        footer = file.read()
+    fields = [footer[at : at + 32].rstrip(b"\0").decode("ascii", "replace") for at in range(0, 256, 32)]
+    *_, version, c_api, platform_of_file, magic = fields
+    return Stamp(platform_of_file, c_api, version) if magic == "4" else None
 
 
 def load_statement(path: Path) -> str:
@@ -133,13 +153,6 @@ def onnxruntime_library() -> Path | None:
         if found:
             return found[0]
     return None
-
-
-def platform_name() -> str:
-    """DuckDB's name for this machine, which the file must carry: linux_amd64, osx_arm64, ..."""
-    system = {"darwin": "osx", "win32": "windows"}.get(sys.platform, "linux")
-    machine = platform.machine().lower()
-    return f"{system}_{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }"
 
 
 def _loaded(cursor: Connection) -> str | None:

@@ -67,8 +67,11 @@ def macros(signature: Signature, engine: Engine, *, threshold: float | None = No
     made: list[Macro] = []
     if _has_threshold(signature):
         chosen = sql.cast(sql.column(THRESHOLD), "DOUBLE")
-        given = exp.Not(this=exp.Is(this=sql.column(THRESHOLD), expression=exp.Null()))
-        predict.append(by_row(sql.case([(given, _decide(signature, row.outputs, chosen))]), THRESHOLD))
+        decided = _decide(signature, row.outputs, chosen)
+        if isinstance(decided, exp.Case):  # what is taken from a list is NULL for a NULL threshold by itself
+            given = exp.Not(this=exp.Is(this=sql.column(THRESHOLD), expression=exp.Null()))
+            decided = sql.case([(given, decided)])
+        predict.append(by_row(decided, THRESHOLD))
         made.append(Macro("probability", (by_row(row.outputs.probabilities[1]),)))
     if signature.probabilities:
         made.append(Macro("predict_proba", (by_row(_named(signature, row.outputs)),)))
