@@ -1,9 +1,13 @@
 //! Pure functions over columns.
 
+#[macro_use]
+mod dispatch;
+
 pub mod elementwise;
 pub mod linear;
 pub mod math;
 pub mod matmul;
+pub mod real;
 pub mod reduce;
 pub mod scan;
 pub mod softmax;
