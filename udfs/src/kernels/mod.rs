@@ -4,9 +4,11 @@
 mod dispatch;
 
 pub mod elementwise;
+pub mod label;
 pub mod linear;
 pub mod math;
 pub mod matmul;
+pub mod pick;
 pub mod real;
 pub mod reduce;
 pub mod scan;

@@ -280,10 +280,7 @@ pub fn broadcast(op: Op, values: &[&Value], builder: &mut Builder) -> Result<Val
         }
         shapes.push(shape);
     }
-    let Some(count) = dims
-        .iter()
-        .try_fold(1usize, |product, dim| product.checked_mul(*dim))
-    else {
+    let Some(count) = crate::onnx::volume(&dims) else {
         return unsupported("a tensor larger than memory");
     };
     builder.spend(count.saturating_mul(size_of::<Operand>()))?;

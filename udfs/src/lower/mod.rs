@@ -7,6 +7,7 @@ mod control;
 mod encoders;
 mod linear;
 mod nn;
+mod pick;
 mod reduce;
 mod shape;
 mod svm;
@@ -130,9 +131,7 @@ fn inputs<'g>(
         let Some(dims) = dims else {
             return unsupported(format!("input {} of unknown shape", port.name));
         };
-        let width = dims
-            .iter()
-            .try_fold(1usize, |product, dim| product.checked_mul(*dim));
+        let width = crate::onnx::volume(&dims);
         let Some(width) = width.filter(|width| *width <= 1 << 16) else {
             return unsupported(format!("input {} of shape {dims:?}", port.name));
         };

@@ -1,10 +1,11 @@
 //! Operators that only move values: they cost nothing at run time.
 
-use super::value::{given, given_rows, optional_integers, Block};
+use super::pick;
+use super::value::{given, given_constant, given_rows, optional_integers, Block};
 use super::{Entry, Value};
 use crate::error::{unsupported, Result};
 use crate::onnx::{Node, Tensor};
-use crate::program::Builder;
+use crate::program::{Builder, Operand};
 
 pub const OPERATORS: &[Entry] = &[
     ("", "Identity", |_, inputs, _| {
@@ -15,6 +16,12 @@ pub const OPERATORS: &[Entry] = &[
     }),
     ("", "Constant", constant),
     ("", "Concat", concat),
+    ("", "Gather", gather),
+    ("ai.onnx.ml", "ArrayFeatureExtractor", extract),
+    ("", "Slice", slice),
+    ("", "Split", split),
+    ("", "Reshape", reshape),
+    ("", "Transpose", transpose),
     ("", "Flatten", flatten),
     ("", "Squeeze", squeeze),
     ("", "Unsqueeze", unsqueeze),
@@ -39,6 +46,244 @@ fn constant(node: &Node, _: &[Value], builder: &mut Builder) -> Result<Vec<Value
         _ => return unsupported("a constant of another form"),
     };
     Ok(vec![Value::constant(tensor, builder)?])
+}
+
+/// Picks places along one of a block's own dimensions; the places take that dimension's place in `dims`.
+fn choose(
+    block: &Block,
+    at: usize,
+    places: &[usize],
+    dims: &[usize],
+    builder: &mut Builder,
+) -> Result<Value> {
+    let inner: usize = block.dims[at + 1..].iter().product();
+    let outer: usize = block.dims[..at].iter().product();
+    let size = block.dims[at];
+    let count = outer
+        .checked_mul(places.len())
+        .and_then(|count| count.checked_mul(inner));
+    builder.spend(
+        count
+            .unwrap_or(usize::MAX)
+            .saturating_mul(size_of::<Operand>()),
+    )?;
+    let mut columns = Vec::with_capacity(count.unwrap_or_default());
+    for outer in 0..outer {
+        for place in places {
+            let start = (outer * size + place) * inner;
+            match block.columns.get(start..start + inner) {
+                Some(picked) if *place < size => columns.extend_from_slice(picked),
+                _ => return unsupported(format!("place {place} of {size}")),
+            }
+        }
+    }
+    let mut shape = block.dims[..at].to_vec();
+    shape.extend_from_slice(dims);
+    shape.extend_from_slice(&block.dims[at + 1..]);
+    Block {
+        rows: block.rows,
+        kind: block.kind,
+        dims: shape,
+        columns,
+    }
+    .value(builder)
+}
+
+/// Places as ONNX counts them, negative from the end.
+fn places(indices: &[i64], size: usize) -> Result<Vec<usize>> {
+    let place = |index: &i64| {
+        let place = if *index < 0 {
+            index.checked_add(size as i64)
+        } else {
+            Some(*index)
+        };
+        match place.and_then(|place| usize::try_from(place).ok()) {
+            Some(place) if place < size => Ok(place),
+            _ => unsupported(format!("index {index} of {size}")),
+        }
+    };
+    indices.iter().map(place).collect()
+}
+
+fn gather(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
+    if let (Value::Constant(data), Value::Rows(indices)) = (given(inputs, 0)?, given(inputs, 1)?) {
+        return pick::gather(data, indices, node.int("axis").unwrap_or(0), builder);
+    }
+    let block = Block::of(given(inputs, 0)?, builder)?;
+    let indices = given_constant(inputs, 1)?;
+    let at = axis(&block, node.int("axis").unwrap_or(0))?;
+    let Some(numbers) = indices.integers() else {
+        return unsupported("a Gather by something else than integers");
+    };
+    let places = places(numbers, block.dims[at])?;
+    Ok(vec![choose(&block, at, &places, &indices.dims, builder)?])
+}
+
+/// ai.onnx.ml's Gather along the last dimension.
+fn extract(_: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
+    let block = Block::of(given(inputs, 0)?, builder)?;
+    let indices = given_constant(inputs, 1)?;
+    let (Some(numbers), Some(at)) = (indices.integers(), block.dims.len().checked_sub(1)) else {
+        return unsupported("an ArrayFeatureExtractor of this form");
+    };
+    let places = places(numbers, block.dims[at])?;
+    Ok(vec![choose(&block, at, &places, &[places.len()], builder)?])
+}
+
+/// Bounds are inputs, or attributes before opset 10.
+fn slice(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
+    let mut block = Block::of(given(inputs, 0)?, builder)?;
+    let list = |index, name: &str| -> Result<Vec<i64>> {
+        Ok(optional_integers(inputs, index)?.unwrap_or_else(|| node.ints(name).to_vec()))
+    };
+    let (starts, ends, axes, steps) = (
+        list(1, "starts")?,
+        list(2, "ends")?,
+        list(3, "axes")?,
+        list(4, "steps")?,
+    );
+    if starts.len() != ends.len() {
+        return unsupported("a Slice with more starts than ends");
+    }
+    for (index, (start, end)) in starts.iter().zip(&ends).enumerate() {
+        let at = axis(&block, axes.get(index).copied().unwrap_or(index as i64))?;
+        let step = steps.get(index).copied().unwrap_or(1);
+        let size = block.dims[at] as i64;
+        let absolute = |bound: i64| {
+            if bound < 0 {
+                bound.saturating_add(size)
+            } else {
+                bound
+            }
+        };
+        let places: Vec<usize> = match step {
+            1.. => {
+                let (start, end) = (
+                    absolute(*start).clamp(0, size),
+                    absolute(*end).clamp(0, size),
+                );
+                (start..end)
+                    .step_by(step as usize)
+                    .map(|place| place as usize)
+                    .collect()
+            }
+            -1 => {
+                let (start, end) = (
+                    absolute(*start).clamp(-1, size - 1),
+                    absolute(*end).clamp(-1, size - 1),
+                );
+                (end + 1..=start)
+                    .rev()
+                    .map(|place| place as usize)
+                    .collect()
+            }
+            _ => return unsupported(format!("a Slice by steps of {step}")),
+        };
+        let value = choose(&block, at, &places, &[places.len()], builder)?;
+        block = Block::of(&value, builder)?;
+    }
+    Ok(vec![block.value(builder)?])
+}
+
+/// Sizes are an input, an attribute before opset 13, or equal.
+fn split(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
+    let block = Block::of(given(inputs, 0)?, builder)?;
+    let at = axis(&block, node.int("axis").unwrap_or(0))?;
+    let count = node.outputs.len();
+    let equal = || vec![block.dims[at].div_ceil(count.max(1)) as i64; count];
+    let mut sizes = optional_integers(inputs, 1)?.unwrap_or_else(|| node.ints("split").to_vec());
+    if sizes.is_empty() {
+        sizes = equal();
+    }
+    let (mut values, mut start) = (Vec::new(), 0usize);
+    for size in sizes {
+        let end = start.saturating_add(usize::try_from(size).unwrap_or_default());
+        let places: Vec<usize> = (start.min(block.dims[at])..end.min(block.dims[at])).collect();
+        values.push(choose(&block, at, &places, &[places.len()], builder)?);
+        start = end;
+    }
+    Ok(values)
+}
+
+/// Rows stay rows: the new shape's first dimension is 0 (the same), or -1 (what is left) with as many columns as before.
+fn reshape(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
+    let mut block = Block::of(given(inputs, 0)?, builder)?;
+    let shape = optional_integers(inputs, 1)?.unwrap_or_else(|| node.ints("shape").to_vec());
+    let wanted = match (block.rows, shape.split_first()) {
+        (true, Some((0 | -1, rest))) => rest,
+        (false, _) => &shape[..],
+        _ => return unsupported(format!("a Reshape of rows to {shape:?}")),
+    };
+    let mut dims = Vec::new();
+    for (index, dim) in wanted.iter().enumerate() {
+        dims.push(match dim {
+            0 => match block.dims.get(index) {
+                Some(same) => *same as i64,
+                None => return unsupported(format!("a Reshape to {shape:?}")),
+            },
+            other => *other,
+        });
+    }
+    let known: i64 = dims
+        .iter()
+        .filter(|dim| **dim >= 0)
+        .fold(1, |product, dim| product.saturating_mul(*dim));
+    let count = block.columns.len() as i64;
+    let unknown = dims.iter().filter(|dim| **dim == -1).count();
+    match unknown {
+        0 if known == count => {}
+        1 if known > 0 && count % known == 0 && !(block.rows && shape.first() == Some(&-1)) => {
+            dims.iter_mut()
+                .filter(|dim| **dim == -1)
+                .for_each(|dim| *dim = count / known);
+        }
+        _ => return unsupported(format!("a Reshape of {count} columns to {shape:?}")),
+    }
+    block.dims = dims
+        .iter()
+        .filter_map(|dim| usize::try_from(*dim).ok())
+        .collect();
+    Ok(vec![block.value(builder)?])
+}
+
+/// Rows stay first.
+fn transpose(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
+    let block = Block::of(given(inputs, 0)?, builder)?;
+    let rank = block.rank();
+    let order: Vec<i64> = match node.ints("perm") {
+        [] => (0..rank as i64).rev().collect(),
+        order => order.to_vec(),
+    };
+    if order.len() != rank || (block.rows && order.first() != Some(&0)) {
+        return unsupported("a Transpose that moves the rows");
+    }
+    let order = order[usize::from(block.rows)..]
+        .iter()
+        .map(|number| axis(&block, *number))
+        .collect::<Result<Vec<_>>>()?;
+    let mut strides = vec![1; block.dims.len()];
+    for at in (1..strides.len()).rev() {
+        strides[at - 1] = strides[at] * block.dims[at];
+    }
+    let dims: Vec<usize> = order.iter().map(|own| block.dims[*own]).collect();
+    let mut columns = Vec::with_capacity(block.columns.len());
+    for position in 0..block.columns.len() {
+        let (mut rest, mut from) = (position, 0);
+        for (dim, own) in dims.iter().zip(&order).rev() {
+            from += rest % dim * strides[*own];
+            rest /= dim;
+        }
+        match block.columns.get(from) {
+            Some(column) => columns.push(*column),
+            None => return unsupported("a Transpose of this form"),
+        }
+    }
+    Ok(vec![Block {
+        dims,
+        columns,
+        ..block
+    }
+    .value(builder)?])
 }
 
 /// Which of a block's own dimensions an axis is; the rows themselves are none.

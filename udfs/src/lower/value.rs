@@ -1,7 +1,7 @@
 //! What an ONNX value is while its graph is lowered.
 
 use crate::error::{unsupported, Result};
-use crate::onnx::{Data, Tensor};
+use crate::onnx::{volume, Data, Tensor};
 use crate::program::{Builder, Kind, Operand, Scalar};
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Value {
                 .saturating_mul(size_of::<Operand>())
                 .saturating_add(64),
         )?;
-        if dims.iter().product::<usize>() != columns.len() {
+        if volume(&dims) != Some(columns.len()) {
             return unsupported(format!("{} columns in the shape {dims:?}", columns.len()));
         }
         Ok(Value::Rows(Arc::new(Rows {

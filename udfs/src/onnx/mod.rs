@@ -11,7 +11,7 @@ use crate::error::Result;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use tensor::{Data, Tensor};
+pub use tensor::{volume, Data, Tensor};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Graph {

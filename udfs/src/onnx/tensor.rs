@@ -76,6 +76,18 @@ impl Tensor {
     }
 }
 
+/// How many values a tensor of this shape has. An empty one may not be huge in another dimension: loops over it would not end.
+pub fn volume(dims: &[usize]) -> Option<usize> {
+    let sized = dims
+        .iter()
+        .filter(|dim| **dim != 0)
+        .try_fold(1usize, |product, dim| product.checked_mul(*dim))?;
+    match dims.contains(&0) {
+        true => (sized <= 1 << 16).then_some(0),
+        false => Some(sized),
+    }
+}
+
 /// TensorProto: name and value.
 pub fn read(bytes: &[u8]) -> Result<(String, Tensor)> {
     let (mut name, mut kind, mut dims) = (String::new(), 0, Vec::new());

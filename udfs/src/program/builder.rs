@@ -99,6 +99,10 @@ impl Builder {
         self.steps.push(Box::new(kernel));
     }
 
+    pub fn push_boxed(&mut self, kernel: Box<dyn Kernel>) {
+        self.steps.push(kernel);
+    }
+
     /// All inputs come before anything else: their slots are the first ones.
     pub fn input(&mut self, name: String, kind: Kind) -> Result<()> {
         self.slot(kind)?;
