@@ -25,7 +25,9 @@ def this_platform() -> str:
     """The platform of this machine in DuckDB's words, as `PRAGMA platform` gives it."""
     system, machine = SYSTEMS.get(sys.platform), MACHINES.get(platform.machine().lower())
     if system is None or machine is None:
-        raise SystemExit(f"{sys.platform} on {platform.machine()} is none of DuckDB's platforms: name one with --platform")
+        raise SystemExit(
+            f"{sys.platform} on {platform.machine()} is none of DuckDB's platforms: name one with --platform"
+        )
     return f"{system}_{machine}"
 
 
@@ -60,9 +62,7 @@ def main() -> None:
     parser.add_argument("--platform", help="DuckDB's name of the platform (default: this machine's)")
     parser.add_argument("--version", help="the extension's version (default: the crate's)")
     options = parser.parse_args()
-    append(
-        options.library, options.extension, options.platform or this_platform(), options.version or crate_version()
-    )
+    append(options.library, options.extension, options.platform or this_platform(), options.version or crate_version())
 
 
 if __name__ == "__main__":
