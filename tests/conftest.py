@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from sqlml import extension
+
 # Servers that tests of any folder may ask for: `hbase`, `cluster`, `table_name`, `mariadb`.
 pytest_plugins = ["tests.hbase.fixtures", "tests.mariadb"]
 
@@ -62,6 +64,15 @@ class Registry:
             assert connection.execute(statement, values).rowcount > 0
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Without the native extension its tests are skipped on a person's machine, and fail in CI."""
+    if item.get_closest_marker("native") is not None and extension.find() is None:
+        said = f"{extension.why_missing()} {extension.HOW_TO_MAKE}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(said)
+        pytest.skip(said)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_works() -> None:
     """A CI runner may start the tests in the background, where the shell makes them, and all they start, ignore SIGINT."""
@@ -98,9 +109,9 @@ def own_registry(registered: Registry, tmp_path: Path) -> Registry:
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of the developer's own shell must not reach a test."""
+    """Settings of the developer's own shell must not reach a test; which extension is tested is none."""
     for variable in list(os.environ):
-        if variable.startswith(("SQLML_", "MLFLOW_")):
+        if variable.startswith(("SQLML_", "MLFLOW_")) and variable not in (extension.OVERRIDE, extension.ONNXRUNTIME):
             monkeypatch.delenv(variable)
 
 

@@ -60,7 +60,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sqlml import parity, sql
 from sqlml.compile import NotCompilable
 from sqlml.convert import OnnxModel, Reference, Worker, open_worker
-from sqlml.engines import python
+from sqlml.database import open_database
+from sqlml.engines import native, python
 from sqlml.engines.outputs import Engine
 from sqlml.engines.sql import SqlEngine
 from sqlml.engines.surface import macros
@@ -258,11 +259,20 @@ def python_engine(con: duckdb.DuckDBPyConnection, model: OnnxModel) -> Engine:
     return python.PythonEngine(model.sha256, model.signature, model.reasons)
 
 
-ENGINES = {"sql": sql_engine, "python": python_engine}
+def native_engine(con: duckdb.DuckDBPyConnection, model: OnnxModel) -> Engine:
+    assert native.why_not(con, model) is None
+    # As in a deployment: the functions fetch the bytes from the catalog.
+    con.execute("SELECT sqlml_forget(?)", [model.sha256])
+    con.execute("CREATE SCHEMA sqlml; CREATE TABLE sqlml.models (sha256 VARCHAR, onnx BLOB)")
+    con.execute("INSERT INTO sqlml.models VALUES (?, ?)", [model.sha256, model.onnx])
+    return native.NativeEngine.of(model)
+
+
+ENGINES = {"sql": sql_engine, "native": native_engine, "python": python_engine}
 
 
 def checked(engine: str, questions: parity.Questions) -> parity.Evidence:
-    with duckdb.connect() as con:
+    with open_database(":memory:") as con:
         made = ENGINES[engine](con, questions.model)
         con.execute("CREATE SCHEMA m")
         for macro in macros(questions.model.signature, made):
@@ -270,7 +280,17 @@ def checked(engine: str, questions: parity.Questions) -> parity.Evidence:
         return parity.check(con, questions, parity.functions("m", questions.model.signature))
 
 
-@pytest.mark.parametrize(("name", "engine"), [(n, e) for n in MODELS for e in ENGINES if (n, e) not in TOO_LARGE])
+def cases() -> list[object]:
+    marks = {"native": pytest.mark.native}
+    return [
+        pytest.param(name, engine, marks=marks.get(engine, ()))
+        for name in MODELS
+        for engine in ENGINES
+        if (name, engine) not in TOO_LARGE
+    ]
+
+
+@pytest.mark.parametrize(("name", "engine"), cases())
 def test_sql_gives_the_models_own_answers(asked, name, engine):
     questions = asked(name)
     if (name, engine) in IMPOSSIBLE:
