@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sqlml.compile import Cost, NotCompilable, compile_onnx
 from sqlml.convert.onnx_model import OnnxModel
 from sqlml.errors import UnsupportedModel, UsageError, choices
+from sqlml.signature import Signature
 
 ENGINES = ("sql", "native", "python")
 AUTO = "auto"
@@ -19,8 +20,13 @@ SHALLOW = 8
 MAX_OPERATIONS, OPERATIONS_PER_COLUMN = 400, 10
 """Measured on 300,000 rows x 4 DOUBLE: a network of 300 operations takes as long as onnxruntime (74 and 65 ms), one of
 1,069 three times as long, one of 3,245 six times. A linear model has about five per column, and that always pays."""
-LEAF_NS, OPERATION_NS = 2.0, 0.6
+LEAF_NS, OPERATION_NS, NETWORK_NS, TEXT_NS = 2.0, 0.6, 40.0, 50.0
+"""What SQL takes for a row, one thread, DuckDB 2.0.0. Measured: a leaf 0.8 ns, and 0.25 ms of planning in every query; an
+operation of a linear model 0.6 ns (92 of them 58 ns); one beyond those, whose results many others need, 12 to 40 ns; a text
+column 50 ns. The extension takes 5 to 50 ns for such models, and 1 ms of planning."""
 FAST = 100.0
+"""Nanoseconds a row up to which SQL is chosen before the extension: it is slower than that by less than what reading the
+row from a file costs, and every shell has it."""
 MAX_BYTES = 256_000
 """Of one function's body. Measured: 2 MB takes 3 s to bind in every query, fifty of them 3 s to open the file."""
 
@@ -72,11 +78,13 @@ def choose_engine(
     too_large = _too_large(cost, len(model.signature.columns))
     if too_large:
         return _beyond_sql(model, too_large, native)
-    missing = None if for_any_shell or _nanoseconds(cost) <= FAST else native(model)
-    if for_any_shell or _nanoseconds(cost) <= FAST or missing is not None:
-        without = "" if missing is None else f"; {missing}"
-        return "sql", f"{_size(cost)}: any DuckDB shell can run it{without}"
-    return "native", f"{_size(cost)}, which take about {_nanoseconds(cost):,.0f} ns a row: the extension is faster"
+    nanoseconds = _nanoseconds(cost, model.signature)
+    if for_any_shell or nanoseconds <= FAST:
+        return "sql", f"{_size(cost)}: any DuckDB shell can run it"
+    missing = native(model)
+    if missing is not None:
+        return "sql", f"{_size(cost)}: any DuckDB shell can run it; the extension would be faster: {missing}"
+    return "native", f"{_size(cost)}, about {nanoseconds:,.0f} ns a row: the extension is faster past {FAST:.0f}"
 
 
 def _beyond_sql(model: OnnxModel, why: str, native: Native) -> tuple[str, str]:
@@ -84,8 +92,11 @@ def _beyond_sql(model: OnnxModel, why: str, native: Native) -> tuple[str, str]:
     return ("native", why) if missing is None else ("python", f"{why}; {missing}")
 
 
-def _nanoseconds(cost: Cost) -> float:
-    return LEAF_NS * cost.leaves + OPERATION_NS * cost.operations
+def _nanoseconds(cost: Cost, signature: Signature) -> float:
+    linear = min(cost.operations, OPERATIONS_PER_COLUMN * (2 + len(signature.columns)))
+    texts = sum(column.is_text for column in signature.columns)
+    beyond = cost.operations - linear
+    return LEAF_NS * cost.leaves + OPERATION_NS * linear + NETWORK_NS * beyond + TEXT_NS * texts
 
 
 def _too_large(cost: Cost, columns: int) -> str | None:

@@ -10,7 +10,7 @@ from sqlml.engines.choose import choose_engine
 from sqlml.errors import UnsupportedModel, UsageError
 from sqlml.signature import Column
 from tests.compile.graphs import forest, graph
-from tests.engines.models import perceptron
+from tests.engines.models import logistic, perceptron
 
 X = Column("x", "DOUBLE", "missing")
 
@@ -38,6 +38,41 @@ def test_networks_are_sql_while_they_are_small(width, engine):
     chosen, why = choose_engine(perceptron(width, layers=1))
     assert chosen == engine
     assert "operations" in why
+
+
+def here(model):
+    """The extension takes every model."""
+    return None
+
+
+@pytest.mark.parametrize(("count", "depth", "engine"), [(3, 4, "sql"), (4, 4, "native"), (100, 8, "native")])
+def test_small_trees_stay_sql_where_the_extension_is(count, depth, engine):
+    chosen, why = choose_engine(trees(count, depth), native=here)
+    assert chosen == engine
+    assert ("any DuckDB shell" in why) == (engine == "sql")
+
+
+def test_linear_models_stay_sql_and_networks_do_not():
+    assert choose_engine(logistic(), native=here)[0] == "sql"
+    assert choose_engine(perceptron(4, layers=1), native=here)[0] == "native"
+
+
+def test_triggers_keep_to_sql_where_that_is_possible():
+    assert choose_engine(trees(9, 5), native=here, for_any_shell=True)[0] == "sql"
+    assert choose_engine(trees(100, 8), native=here, for_any_shell=True)[0] == "native"
+
+
+def test_why_the_extension_was_not_taken_is_said():
+    def gone(model):
+        return "it is not here."
+
+    for model, engine in ((trees(4, 4), "sql"), (trees(100, 8), "python")):
+        chosen, why = choose_engine(model, native=gone)
+        assert chosen == engine
+        assert why.endswith("it is not here.")
+    assert choose_engine(trees(1, 1), "native", native=here) == ("native", "asked for")
+    with pytest.raises(UnsupportedModel, match=r"it is not here\."):
+        choose_engine(trees(1, 1), "native", native=gone)
 
 
 def test_sql_asked_for_by_name_is_taken_at_any_size():
