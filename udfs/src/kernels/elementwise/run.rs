@@ -3,6 +3,7 @@
 use super::functions::{visit, Visitor};
 use super::Op;
 use crate::error::{Error, Result};
+use crate::isa::Isa;
 use crate::program::{Arm, Buffered, Element, Frame, Kernel, Kind, Operand, Scalar, Scratch, Slot};
 
 pub(super) struct Elementwise {
@@ -70,16 +71,17 @@ impl Visitor for Run<'_, '_> {
     type Out = Result<()>;
 
     fn one<T: Element, U: Buffered>(self, f: impl Fn(T) -> U + Copy) -> Result<()> {
+        let [one] = self.inputs else {
+            return Err(Error::Failed("internal: one operand expected".into()));
+        };
         let mut out = self.frame.take::<U>();
-        match self.frame.read::<T>(self.inputs[0])? {
+        match self.frame.read::<T>(*one)? {
             Arm::One(x) => {
                 self.frame.give_back(out);
                 self.frame.put_uniform(self.slot, f(x).scalar());
             }
             Arm::Many(xs) => {
-                for (out, x) in out.iter_mut().zip(xs) {
-                    *out = f(*x);
-                }
+                of_one(Isa::current(), &mut out, xs, f);
                 self.frame.put(self.slot, out);
             }
         }
@@ -90,6 +92,7 @@ impl Visitor for Run<'_, '_> {
         let [one, two] = self.inputs else {
             return Err(Error::Failed("internal: two operands expected".into()));
         };
+        let isa = Isa::current();
         let mut out = self.frame.take::<U>();
         match (self.frame.read::<T>(*one)?, self.frame.read::<T>(*two)?) {
             (Arm::One(x), Arm::One(y)) => {
@@ -97,21 +100,9 @@ impl Visitor for Run<'_, '_> {
                 self.frame.put_uniform(self.slot, f(x, y).scalar());
                 return Ok(());
             }
-            (Arm::Many(xs), Arm::One(y)) => {
-                for (out, x) in out.iter_mut().zip(xs) {
-                    *out = f(*x, y);
-                }
-            }
-            (Arm::One(x), Arm::Many(ys)) => {
-                for (out, y) in out.iter_mut().zip(ys) {
-                    *out = f(x, *y);
-                }
-            }
-            (Arm::Many(xs), Arm::Many(ys)) => {
-                for ((out, x), y) in out.iter_mut().zip(xs).zip(ys) {
-                    *out = f(*x, *y);
-                }
-            }
+            (Arm::Many(xs), Arm::One(y)) => of_one(isa, &mut out, xs, move |x| f(x, y)),
+            (Arm::One(x), Arm::Many(ys)) => of_one(isa, &mut out, ys, move |y| f(x, y)),
+            (Arm::Many(xs), Arm::Many(ys)) => of_two(isa, &mut out, xs, ys, f),
         }
         self.frame.put(self.slot, out);
         Ok(())
@@ -122,20 +113,33 @@ impl Visitor for Run<'_, '_> {
             return Err(Error::Failed("internal: three operands expected".into()));
         };
         if let Arm::One(first) = self.frame.read::<bool>(*condition)? {
-            self.frame
-                .put_same(self.slot, if first { *one } else { *two });
+            let chosen = if first { *one } else { *two };
+            self.frame.put_same(self.slot, chosen);
             return Ok(());
         }
+        let isa = Isa::current();
         let mut out = self.frame.take::<T>();
         let (one, two) = (self.frame.read::<T>(*one)?, self.frame.read::<T>(*two)?);
         if let Arm::Many(conditions) = self.frame.read::<bool>(*condition)? {
             match (one, two) {
-                (Arm::One(x), Arm::One(y)) => choose(&mut out, conditions, |_| x, |_| y),
-                (Arm::Many(xs), Arm::One(y)) => choose(&mut out, conditions, |row| xs[row], |_| y),
-                (Arm::One(x), Arm::Many(ys)) => choose(&mut out, conditions, |_| x, |row| ys[row]),
-                (Arm::Many(xs), Arm::Many(ys)) => {
-                    choose(&mut out, conditions, |row| xs[row], |row| ys[row])
+                (Arm::One(x), Arm::One(y)) => {
+                    of_one(isa, &mut out, conditions, move |c| if c { x } else { y })
                 }
+                (Arm::Many(xs), Arm::One(y)) => of_pair(
+                    isa,
+                    &mut out,
+                    conditions,
+                    xs,
+                    move |c, x| if c { x } else { y },
+                ),
+                (Arm::One(x), Arm::Many(ys)) => of_pair(
+                    isa,
+                    &mut out,
+                    conditions,
+                    ys,
+                    move |c, y| if c { x } else { y },
+                ),
+                (Arm::Many(xs), Arm::Many(ys)) => of_three(isa, &mut out, conditions, xs, ys),
             }
         }
         self.frame.put(self.slot, out);
@@ -143,13 +147,34 @@ impl Visitor for Run<'_, '_> {
     }
 }
 
-fn choose<T>(
-    out: &mut [T],
-    conditions: &[bool],
-    one: impl Fn(usize) -> T,
-    two: impl Fn(usize) -> T,
-) {
-    for (row, (out, condition)) in out.iter_mut().zip(conditions).enumerate() {
-        *out = if *condition { one(row) } else { two(row) };
+for_each_isa! {
+    fn of_one<T: Copy, U: Copy, F: Fn(T) -> U>(out: &mut [U], xs: &[T], f: F) {
+        for (out, x) in out.iter_mut().zip(xs) {
+            *out = f(*x);
+        }
+    }
+}
+
+for_each_isa! {
+    fn of_two<T: Copy, U: Copy, F: Fn(T, T) -> U>(out: &mut [U], xs: &[T], ys: &[T], f: F) {
+        for ((out, x), y) in out.iter_mut().zip(xs).zip(ys) {
+            *out = f(*x, *y);
+        }
+    }
+}
+
+for_each_isa! {
+    fn of_pair<T: Copy, F: Fn(bool, T) -> T>(out: &mut [T], conditions: &[bool], xs: &[T], f: F) {
+        for ((out, condition), x) in out.iter_mut().zip(conditions).zip(xs) {
+            *out = f(*condition, *x);
+        }
+    }
+}
+
+for_each_isa! {
+    fn of_three<T: Copy>(out: &mut [T], conditions: &[bool], xs: &[T], ys: &[T]) {
+        for (((out, condition), x), y) in out.iter_mut().zip(conditions).zip(xs).zip(ys) {
+            *out = if *condition { *x } else { *y };
+        }
     }
 }
