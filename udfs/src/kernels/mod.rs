@@ -3,7 +3,9 @@
 #[macro_use]
 mod dispatch;
 
+pub mod elements;
 pub mod elementwise;
+pub mod inner;
 pub mod label;
 pub mod linear;
 pub mod math;

@@ -4,6 +4,7 @@ mod arithmetic;
 mod cast;
 mod compare;
 mod control;
+mod elements;
 mod encoders;
 mod linear;
 mod nn;
@@ -15,7 +16,7 @@ mod text;
 mod trees;
 mod value;
 
-use crate::error::{malformed, unsupported, Result};
+use crate::error::{malformed, unsupported, Error, Result};
 use crate::onnx::{Graph, Node, Port};
 use crate::program::{Builder, Kind, Operand, Program, Scalar};
 use std::collections::HashMap;
@@ -28,11 +29,15 @@ pub type Lowering = fn(&Node, &[Value], &mut Builder) -> Result<Vec<Value>>;
 /// Domain ("" is ONNX itself), operator, function.
 pub type Entry = (&'static str, &'static str, Lowering);
 
+/// What is made so far, by name.
+type Values<'g> = HashMap<&'g str, Value>;
+
 /// Every operator that has a native form.
 pub const LOWERINGS: &[&[Entry]] = &[
     arithmetic::OPERATORS,
     cast::OPERATORS,
     compare::OPERATORS,
+    elements::OPERATORS,
     encoders::OPERATORS,
     linear::OPERATORS,
     nn::OPERATORS,
@@ -46,7 +51,7 @@ pub const LOWERINGS: &[&[Entry]] = &[
 /// `bytes`: the size of the model's file.
 pub fn lower(graph: &Graph, bytes: usize) -> Result<Program> {
     let mut builder = Builder::new(graph.opsets.clone(), bytes);
-    let mut values: HashMap<&str, Value> = HashMap::new();
+    let mut values = Values::new();
     for (name, tensor) in &graph.constants {
         values.insert(name, Value::Constant(tensor.clone()));
     }
@@ -63,39 +68,52 @@ pub fn lower(graph: &Graph, bytes: usize) -> Result<Program> {
 }
 
 /// Lowers the nodes in order into `values`.
-fn nodes<'g>(
+fn nodes<'g>(graph: &'g Graph, builder: &mut Builder, values: &mut Values<'g>) -> Result<()> {
+    graph
+        .nodes
+        .iter()
+        .try_for_each(|node| one(node, graph, builder, values))
+}
+
+/// Lowers one node. What has no native form becomes `Unknown`: it counts only once something needs it.
+fn one<'g>(
+    node: &'g Node,
     graph: &'g Graph,
     builder: &mut Builder,
-    values: &mut HashMap<&'g str, Value>,
+    values: &mut Values<'g>,
 ) -> Result<()> {
-    for node in &graph.nodes {
-        let mut operands = Vec::with_capacity(node.inputs.len());
-        for name in &node.inputs {
-            match values.get(name.as_str()) {
-                _ if name.is_empty() => operands.push(Value::Absent),
-                Some(value) => operands.push(value.clone()),
-                None => {
-                    return malformed(format!(
-                        "{} reads {name}, which nothing before it makes",
-                        node.op
-                    ))
-                }
+    let mut operands = Vec::with_capacity(node.inputs.len());
+    for name in &node.inputs {
+        match values.get(name.as_str()) {
+            _ if name.is_empty() => operands.push(Value::Absent),
+            Some(value) => operands.push(value.clone()),
+            None => {
+                return malformed(format!(
+                    "{} reads {name}, which nothing before it makes",
+                    node.op
+                ))
             }
         }
-        let made = match control::lowering(node) {
-            Some(lowering) => lowering(node, &operands, builder, values)?,
-            None => lowering(node)?(node, &operands, builder)?,
-        };
-        for (index, name) in node.outputs.iter().enumerate() {
-            let Some(value) = made.get(index) else {
-                if name.is_empty() {
-                    continue;
-                }
-                return unsupported(format!("output {index} of {}", node.op));
-            };
-            if !name.is_empty() && values.insert(name, value.clone()).is_some() {
-                return malformed(format!("{name} is made twice"));
-            }
+    }
+    let why = operands.iter().find_map(|operand| match operand {
+        Value::Unknown(why) => Some(why.clone()),
+        _ => None,
+    });
+    let made = match (control::lowering(node), why) {
+        (Some(lowering), _) => lowering(node, &operands, builder, graph, values),
+        (None, Some(why)) => unsupported(&*why),
+        (None, None) => lowering(node).and_then(|lowering| lowering(node, &operands, builder)),
+    };
+    let (made, why) = match made {
+        Ok(made) => (made, format!("further outputs of {}", node.op)),
+        Err(Error::Unsupported(why)) => (Vec::new(), why),
+        Err(error) => return Err(error),
+    };
+    let unknown = Value::Unknown(why.into());
+    for (index, name) in node.outputs.iter().enumerate() {
+        let value = made.get(index).unwrap_or(&unknown).clone();
+        if !name.is_empty() && values.insert(name, value).is_some() {
+            return malformed(format!("{name} is made twice"));
         }
     }
     Ok(())
@@ -112,11 +130,7 @@ fn lowering(node: &Node) -> Result<Lowering> {
     unsupported(format!("operator {}{dot}{}", node.domain, node.op))
 }
 
-fn inputs<'g>(
-    ports: &'g [Port],
-    builder: &mut Builder,
-    values: &mut HashMap<&'g str, Value>,
-) -> Result<()> {
+fn inputs<'g>(ports: &'g [Port], builder: &mut Builder, values: &mut Values<'g>) -> Result<()> {
     let mut shapes = Vec::new();
     let mut count = 0;
     for port in ports {
@@ -171,6 +185,7 @@ fn output(value: &Value, name: &str, builder: &mut Builder) -> Result<(Kind, Vec
                 .map_or(Kind::F64, |scalar: &Scalar| scalar.kind());
             Ok((kind, scalars.into_iter().map(Operand::Constant).collect()))
         }
+        Value::Unknown(why) => unsupported(&**why),
         _ => unsupported(format!("the constant output {name}")),
     }
 }

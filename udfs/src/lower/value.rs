@@ -11,6 +11,8 @@ pub enum Value {
     Absent,
     Constant(Arc<Tensor>),
     Rows(Arc<Rows>),
+    /// Made by something without a native form, which only matters if somebody reads it: why.
+    Unknown(Arc<str>),
 }
 
 /// A tensor whose first dimension is the rows that are scored.
@@ -63,7 +65,7 @@ impl Value {
     /// The kind of its values; none for an absent one.
     pub fn kind(&self) -> Option<Kind> {
         match self {
-            Value::Absent => None,
+            Value::Absent | Value::Unknown(_) => None,
             Value::Rows(rows) => Some(rows.kind),
             Value::Constant(tensor) => Some(match tensor.data {
                 Data::F32(_) => Kind::F32,
@@ -88,6 +90,7 @@ impl Value {
 pub fn given(inputs: &[Value], index: usize) -> Result<&Value> {
     match inputs.get(index) {
         Some(Value::Absent) | None => unsupported(format!("an operator without its input {index}")),
+        Some(Value::Unknown(why)) => unsupported(&**why),
         Some(value) => Ok(value),
     }
 }
@@ -148,6 +151,7 @@ impl Block {
     pub fn of(value: &Value, builder: &mut Builder) -> Result<Block> {
         match value {
             Value::Absent => unsupported("an operator without one of its inputs"),
+            Value::Unknown(why) => unsupported(&**why),
             Value::Rows(rows) => {
                 builder.spend(rows.columns.len().saturating_mul(size_of::<Operand>()))?;
                 Ok(Block {

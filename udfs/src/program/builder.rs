@@ -62,6 +62,22 @@ impl Builder {
         }
     }
 
+    /// For a program inside this one, from the same budget.
+    pub fn inner(&self) -> Builder {
+        let mut inner = Builder::new(self.opsets.clone(), 0);
+        inner.budget = self.budget;
+        inner
+    }
+
+    /// What the inner program's builder used is used here.
+    pub fn settle(&mut self, inner: &Builder) {
+        self.budget = inner.budget;
+    }
+
+    pub fn input_count(&self) -> usize {
+        self.inputs.len()
+    }
+
     /// Version of a domain's operators.
     pub fn opset(&self, domain: &str) -> i64 {
         self.opsets.get(domain).copied().unwrap_or_default()
