@@ -20,13 +20,13 @@ SHALLOW = 8
 MAX_OPERATIONS, OPERATIONS_PER_COLUMN = 400, 10
 """Measured on 300,000 rows x 4 DOUBLE: a network of 300 operations takes as long as onnxruntime (74 and 65 ms), one of
 1,069 three times as long, one of 3,245 six times. A linear model has about five per column, and that always pays."""
-LEAF_NS, OPERATION_NS, NETWORK_NS, TEXT_NS = 2.0, 0.6, 40.0, 50.0
-"""What SQL takes for a row, one thread, DuckDB 2.0.0. Measured: a leaf 0.8 ns, and 0.25 ms of planning in every query; an
-operation of a linear model 0.6 ns (92 of them 58 ns); one beyond those, whose results many others need, 12 to 40 ns; a text
-column 50 ns. The extension takes 5 to 50 ns for such models, and 1 ms of planning."""
-FAST = 100.0
-"""Nanoseconds a row up to which SQL is chosen before the extension: it is slower than that by less than what reading the
-row from a file costs, and every shell has it."""
+LEAF_NS, OPERATION_NS, NETWORK_NS, TEXT_NS = 13.0, 0.6, 40.0, 50.0
+"""What SQL takes for a row on one thread. Measured, DuckDB 2.0.0: a leaf takes 0.8 ns, and 0.25 ms of planning in every
+query, which is 12 ns for each of 20,000 rows; an operation of a linear model 0.6 ns (92 of them 58 ns); one beyond those,
+whose result many others need, 12 to 40 ns; a text column 50 ns."""
+FAST = 1000.0
+"""Nanoseconds a row up to which SQL goes before the extension, which is faster for nearly every model: at a million rows a
+second, on each core, that every shell can call the functions is worth more."""
 MAX_BYTES = 256_000
 """Of one function's body. Measured: 2 MB takes 3 s to bind in every query, fifty of them 3 s to open the file."""
 
@@ -84,7 +84,7 @@ def choose_engine(
     missing = native(model)
     if missing is not None:
         return "sql", f"{_size(cost)}: any DuckDB shell can run it; the extension would be faster: {missing}"
-    return "native", f"{_size(cost)}, about {nanoseconds:,.0f} ns a row: the extension is faster past {FAST:.0f}"
+    return "native", f"{_size(cost)}, about {nanoseconds:,.0f} ns a row: past {FAST:,.0f} the extension computes it"
 
 
 def _beyond_sql(model: OnnxModel, why: str, native: Native) -> tuple[str, str]:

@@ -45,7 +45,7 @@ def here(model):
     return None
 
 
-@pytest.mark.parametrize(("count", "depth", "engine"), [(3, 4, "sql"), (4, 4, "native"), (100, 8, "native")])
+@pytest.mark.parametrize(("count", "depth", "engine"), [(4, 4, "sql"), (5, 4, "native"), (100, 8, "native")])
 def test_small_trees_stay_sql_where_the_extension_is(count, depth, engine):
     chosen, why = choose_engine(trees(count, depth), native=here)
     assert chosen == engine
@@ -66,7 +66,7 @@ def test_why_the_extension_was_not_taken_is_said():
     def gone(model):
         return "it is not here."
 
-    for model, engine in ((trees(4, 4), "sql"), (trees(100, 8), "python")):
+    for model, engine in ((trees(9, 4), "sql"), (trees(100, 8), "python")):
         chosen, why = choose_engine(model, native=gone)
         assert chosen == engine
         assert why.endswith("it is not here.")
