@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 import sqlml
-from sqlml import cli, config
+from sqlml import cli, config, extension
 from sqlml.catalog.migrations import migrate
 from sqlml.demo.customers import customers
 
@@ -27,6 +27,7 @@ PAGES = (
     "docs/security.md",
     "docs/hbase.md",
     "docs/pyfunc.md",
+    "docs/native.md",
 )
 
 
@@ -128,7 +129,7 @@ def test_the_commands_in_a_text_exist(page: str) -> None:
 def test_the_settings_in_a_text_exist() -> None:
     text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     known = {f"SQLML_{name.upper()}" for name in (*config.SETTINGS, *config.ENVIRONMENT_OF_DEPLOYMENT)}
-    known |= {config.CACHE_VARIABLE}
+    known |= {config.CACHE_VARIABLE, extension.OVERRIDE, extension.ONNXRUNTIME, "SQLML_BUILD_EXTENSION", "SQLML_ISA"}
     known |= {f"SQLML_HBASE_{name.upper()}" for name in (*config.HBASE_SETTINGS, *config.HBASE_SECRETS)}
 
     assert set(re.findall(r"SQLML_[A-Z_]+", text)) <= known
