@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod build;
+pub mod expect;
 pub mod general;
 pub mod memory;
 pub mod models;

@@ -9,7 +9,7 @@ use sqlml::program::{Column, Kind, Operand, Program, Scalar, CHUNK};
 /// Memory while a model is read and lowered: at most this many times its bytes, and this much on top (onnx/mod.rs and
 /// program/builder.rs say why).
 pub const TIMES: usize = 80;
-pub const BASE: usize = 96 << 20;
+pub const BASE: usize = 160 << 20;
 
 #[derive(Debug, PartialEq)]
 pub enum Outcome {

@@ -1,0 +1,27 @@
+//! What tests say of a model's bytes.
+
+use super::run::{examine, Outcome};
+use super::wire::Message;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 10 });
+
+#[track_caller]
+pub fn outcome(bytes: &[u8]) -> Outcome {
+    let start = Instant::now();
+    let outcome = examine(bytes, 7).unwrap_or_else(|why| panic!("{why}"));
+    let took = start.elapsed();
+    assert!(took < LIMIT, "{took:?} for {} bytes", bytes.len());
+    outcome
+}
+
+#[track_caller]
+pub fn refused(model: Message) {
+    assert_eq!(outcome(&model.to_bytes()), Outcome::Refused);
+}
+
+/// Whatever it makes of it, it takes neither long nor much.
+#[track_caller]
+pub fn survived(model: Message) {
+    outcome(&model.to_bytes());
+}
