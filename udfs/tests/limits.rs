@@ -9,7 +9,7 @@ use hostile::expect::{outcome, refused, survived};
 use hostile::memory::Counting;
 use hostile::run::Outcome;
 use hostile::trees::columns;
-use hostile::wire::{delimited, varint, Message};
+use hostile::wire::{varint, Message};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -225,21 +225,36 @@ fn many_small_things() {
 
 #[test]
 fn graphs_a_hundred_thousand_deep() {
-    // Inside out, because writing it the other way would need the stack that reading it must not.
-    let mut graph = Vec::new();
+    // The sizes are added up from the inside, and the bytes written from the outside: copying each level would take hours.
+    let size_of = |inner: usize| varint_size(inner) + 1 + inner;
+    let mut sizes = vec![(0, 0)]; // of an attribute's content and of the node around it
     for _ in 0..100_000 {
-        let (mut attribute, mut node) = (Vec::new(), Vec::new());
-        delimited(6, &graph, &mut attribute);
-        delimited(2, b"y", &mut node);
-        delimited(4, b"If", &mut node);
-        delimited(5, &attribute, &mut node);
-        graph.clear();
-        delimited(1, &node, &mut graph);
-        if graph.len() > 4 << 20 {
-            break;
-        }
+        let graph = sizes.last().map_or(0, |(_, node)| size_of(*node));
+        let attribute = size_of(graph);
+        sizes.push((attribute, size_of(attribute) + NODE.len()));
     }
-    let mut model = Vec::new();
-    delimited(7, &graph, &mut model);
-    assert_ne!(outcome(&model), Outcome::Ran(0));
+    let mut model = vec![7 << 3 | 2];
+    let (_, outermost) = sizes[sizes.len() - 1];
+    varint(size_of(outermost) as u64, &mut model);
+    for level in (1..sizes.len()).rev() {
+        let (attribute, node) = sizes[level];
+        model.push(1 << 3 | 2); // the graph's node
+        varint(node as u64, &mut model);
+        model.extend(NODE);
+        model.push(5 << 3 | 2); // its attribute
+        varint(attribute as u64, &mut model);
+        model.push(6 << 3 | 2); // the attribute's graph
+        varint(size_of(sizes[level - 1].1) as u64, &mut model);
+    }
+    model.extend([1 << 3 | 2, 0]);
+    assert_eq!(outcome(&model), Outcome::Unsupported);
+}
+
+/// An output "y" and the operator "If".
+const NODE: &[u8] = &[2 << 3 | 2, 1, b'y', 4 << 3 | 2, 2, b'I', b'f'];
+
+fn varint_size(value: usize) -> usize {
+    let mut bytes = Vec::new();
+    varint(value as u64, &mut bytes);
+    bytes.len()
 }
