@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlml import extension, sql
-from sqlml.errors import Conflict, DatabaseError, DatabaseLocked, SqlmlError, UsageError
+from sqlml.errors import Conflict, DatabaseError, DatabaseLocked, ExtensionUnavailable, SqlmlError, UsageError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -152,6 +152,11 @@ def _ours(error: Exception, subject: str) -> SqlmlError:
             f"{subject} was changed by another transaction at the same time; nothing of this one was kept.",
             hint="Run it again when the other has finished.",
             cause=message,
+        )
+    if re.search(r'function with name "?sqlml_', message, re.IGNORECASE):
+        return ExtensionUnavailable(
+            f"{subject} needs the native extension, which this connection has not loaded: {_first_line(error)}",
+            hint="`sqlml doctor` says whether there is one, and how a connection loads it.",
         )
     for said, hint in WHAT_TO_DO.items():
         if said in message.lower():

@@ -21,6 +21,7 @@ from sqlml.binding import bind
 from sqlml.catalog import leases, records
 from sqlml.catalog.migrations import schema_exists
 from sqlml.catalog.records import Version
+from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
 from sqlml.engines.surface import output_columns
@@ -62,6 +63,7 @@ def score_to(
     refuse_open_transaction(connection)
     database = facts(connection)
     require_writable(database)
+    prepare_connection(connection)
     deployment = records.deployment(connection, name)
     version = records.active(connection, deployment)
     relation = find_or_file(connection, source)

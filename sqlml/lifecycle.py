@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlml import jobs, live, objects, pyfunc, sql
 from sqlml.catalog import leases, records
 from sqlml.catalog.records import Deployment, Version
+from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.errors import NotDeployed, Refused, choices
@@ -57,6 +58,7 @@ def rollback(
     refuse_open_transaction(connection)
     database = facts(connection)
     require_writable(database)
+    prepare_connection(connection)
     deployment = records.deployment(connection, name)
     current = records.active(connection, deployment)
     target = records.version(connection, deployment, to) if to is not None else _before(connection, deployment, current)
@@ -131,6 +133,7 @@ def set_live(connection: Connection, name: str, wanted: bool, *, listener: jobs.
     refuse_open_transaction(connection)
     database = facts(connection)
     require_writable(database)
+    prepare_connection(connection)
     deployment = records.deployment(connection, name)
     version = records.active(connection, deployment)
     job = jobs.Job("live", deployment.name, jobs.folder_of(database), listener)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlml import placing, sql
+from sqlml import extension, placing, sql
 from sqlml.database import DatabaseFacts, facts, open_database, translated
 from sqlml.errors import DatabaseError, NameRefused, UsageError
 from sqlml.publication import Published
@@ -59,6 +59,7 @@ def publish(
     place = Path(os.path.realpath(target))  # through a symbolic link: what it points to is replaced
     placing.check_folder(place)
     with _connected(source) as connection:
+        extension.why_not(connection)  # copying a function that calls it needs it
         database = facts(connection)
         if format == "parquet":
             return write_parquet(connection, database, place, began)

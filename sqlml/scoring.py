@@ -15,6 +15,7 @@ from sqlglot import exp
 from sqlml import jobs, pyfunc, sql
 from sqlml.catalog import leases, records
 from sqlml.catalog.records import Deployment, Version
+from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.differences import GONE, NUMBER, TODO, agrees, find_differences
@@ -75,6 +76,7 @@ def score(
     refuse_open_transaction(connection)
     database = facts(connection)
     require_writable(database)
+    prepare_connection(connection)
     deployment = records.deployment(connection, name)
     version = records.active(connection, deployment)
     job = jobs.Job("score", deployment.name, jobs.folder_of(database), listener)

@@ -11,6 +11,7 @@ from sqlglot import exp
 from sqlml import pyfunc, sql
 from sqlml.catalog import migrations, records
 from sqlml.catalog.records import Version
+from sqlml.connecting import prepare_connection
 from sqlml.database import atomic, facts
 from sqlml.errors import SqlmlError
 from sqlml.predictions import Target, target_of
@@ -85,6 +86,7 @@ def verify(
     Raises:
         NotDeployed: there is none of that name, or nothing is active.
     """
+    prepare_connection(connection)
     deployment = records.deployment(connection, name)
     version = records.active(connection, deployment)
     found = problems(connection, deployment, version, records.versions(connection, deployment.name))

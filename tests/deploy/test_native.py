@@ -187,7 +187,7 @@ def test_score_rollback_verify_and_undeploy(deployed: Path) -> None:
         connection.execute("UPDATE customers SET tenure = tenure + 1 WHERE customer_id % 2 = 0")
         assert sqlml.score(connection, "churn").rows > 0
         sqlml.rollback(connection, "churn")
-        found = sqlml.verify(connection, "churn", quick=True)
+        found = sqlml.verify(connection, "churn", original=False)
         assert found.passed, found.checks
         [status] = sqlml.status(connection)
         assert (status.active_version, status.problems) == (1, ())
@@ -269,7 +269,7 @@ def test_rolling_back_without_the_extension_names_it(deployed: Path) -> None:
     with sqlml.connect(deployed) as connection:
         sqlml.deploy_db(connection, "churn:2", table="customers", key="customer_id")
     with duckdb.connect(str(deployed)) as plain, pytest.raises(DatabaseError, match="native extension"):
-        sqlml.score(plain, "churn", everything=True)
+        sqlml.score(plain, "churn", all_rows=True)
 
 
 def test_live_is_refused_where_nobody_asked_for_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
