@@ -33,9 +33,18 @@ impl Ranked for i64 {
     }
 }
 
-/// The place of each row's largest (or smallest) value; of a NaN if there is one, as in numpy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nan {
+    /// A NaN is beyond all numbers: numpy's argmax and argmin.
+    Wins,
+    /// A NaN beats nothing, and what comes first is beaten by nothing if it is NaN: plain comparisons.
+    Skipped,
+}
+
+/// The place of each row's largest (or smallest) value.
 pub struct ArgExtreme {
     pub largest: bool,
+    pub nan: Nan,
     /// Of equal values the last one's place, not the first one's.
     pub last: bool,
     pub kind: Kind,
@@ -52,8 +61,7 @@ impl ArgExtreme {
         let mut best = vec![T::default(); rows];
         arg_extreme(
             &columns,
-            self.largest,
-            self.last,
+            (self.largest, self.last, self.nan),
             &mut best,
             &mut out[..rows],
         );
@@ -96,8 +104,7 @@ impl Kernel for ArgExtreme {
 
 fn arg_extreme<T: Ranked>(
     columns: &[Arm<'_, T>],
-    largest: bool,
-    last: bool,
+    (largest, last, with_nan): (bool, bool, Nan),
     best: &mut [T],
     out: &mut [i64],
 ) {
@@ -111,11 +118,12 @@ fn arg_extreme<T: Ranked>(
     for (place, column) in (1i64..).zip(rest) {
         let step = |x: T, best: &mut T, out: &mut i64| {
             let order = x.order(*best);
-            // NaN is beyond the smallest as well.
-            let beyond = if largest {
-                order.is_gt()
-            } else {
-                order.is_lt() != (nan(x) != nan(*best))
+            let beyond = match (with_nan, largest) {
+                (Nan::Skipped, true) => x > *best,
+                (Nan::Skipped, false) => x < *best,
+                (Nan::Wins, true) => order.is_gt(),
+                // NaN is beyond the smallest as well.
+                (Nan::Wins, false) => order.is_lt() != (nan(x) != nan(*best)),
             };
             let take = beyond || (last && order.is_eq());
             *best = if take { x } else { *best };
@@ -241,7 +249,12 @@ mod tests {
 
     fn arg(row: &[f64], largest: bool, last: bool) -> i64 {
         let mut out = [0];
-        arg_extreme(&columns(row), largest, last, &mut [0.0], &mut out);
+        arg_extreme(
+            &columns(row),
+            (largest, last, Nan::Wins),
+            &mut [0.0],
+            &mut out,
+        );
         out[0]
     }
 

@@ -206,9 +206,8 @@ fn leaky_relu(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Ve
 fn elu(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
     let x = given(inputs, 0)?;
     let alpha = number(f64::from(node.float("alpha").unwrap_or(1.0)), x, builder)?;
-    let (zero, one) = (number(0.0, x, builder)?, number(1.0, x, builder)?);
-    let power = broadcast(Op::Exp, &[x], builder)?;
-    let below = broadcast(Op::Sub, &[&power, &one], builder)?;
+    let zero = number(0.0, x, builder)?;
+    let below = broadcast(Op::Expm1, &[x], builder)?;
     let scaled = broadcast(Op::Mul, &[&alpha, &below], builder)?;
     let negative = broadcast(Op::Less, &[x, &zero], builder)?;
     Ok(vec![broadcast(

@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod cast;
+mod classes;
 mod compare;
 mod control;
 mod elements;
@@ -9,7 +10,9 @@ mod encoders;
 mod linear;
 mod nn;
 mod pick;
+mod product;
 mod reduce;
+mod scaling;
 mod shape;
 mod svm;
 mod text;
@@ -42,6 +45,7 @@ pub const LOWERINGS: &[&[Entry]] = &[
     linear::OPERATORS,
     nn::OPERATORS,
     reduce::OPERATORS,
+    scaling::OPERATORS,
     shape::OPERATORS,
     svm::OPERATORS,
     text::OPERATORS,

@@ -32,6 +32,10 @@ fn label_encoder(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result
     // The first of equal keys counts, as in onnxruntime.
     let mut pairs: Vec<(Scalar, Scalar)> = Vec::with_capacity(keys.len());
     pairs.extend(keys.into_iter().zip(values));
+    if builder.opset("ai.onnx.ml") < 4 {
+        // A NaN is found from ai.onnx.ml 4 on only.
+        pairs.retain(|(key, _)| !key.double().is_some_and(f64::is_nan));
+    }
     encode(rows, &pairs, default, builder)
 }
 
@@ -44,7 +48,9 @@ fn first_version(node: &Node, rows: &Rows, builder: &mut Builder) -> Result<Vec<
         .collect::<Result<Vec<_>>>()?;
     let places = (0..texts.len() as i64).map(Scalar::I64);
     if rows.kind == Kind::Code {
-        let pairs: Vec<_> = texts.into_iter().zip(places).collect();
+        // Of equal texts the last counts, as in onnxruntime.
+        let mut pairs: Vec<_> = texts.into_iter().zip(places).collect();
+        pairs.reverse();
         return encode(
             rows,
             &pairs,
@@ -57,7 +63,7 @@ fn first_version(node: &Node, rows: &Rows, builder: &mut Builder) -> Result<Vec<
     encode(rows, &pairs, default, builder)
 }
 
-fn encode(
+pub fn encode(
     rows: &Rows,
     pairs: &[(Scalar, Scalar)],
     default: Scalar,

@@ -65,8 +65,8 @@ macro_rules! floating {
                 Op::Asinh => to.one(math(libm::asinh)),
                 Op::Acosh => to.one(math(libm::acosh)),
                 Op::Atanh => to.one(math(libm::atanh)),
-                // ln(1 + e^x) without overflow
-                Op::Softplus => to.one(math(|x| x.max(0.0) + libm::log1p(math::exp(-x.abs())))),
+                Op::Softplus => to.one(move |x: T| back(math::softplus(through(x)))),
+                Op::Expm1 => to.one(math(libm::expm1)),
                 Op::Add => to.two(|x: T, y: T| x + y),
                 Op::Sub => to.two(|x: T, y: T| x - y),
                 Op::Mul => to.two(|x: T, y: T| x * y),

@@ -18,6 +18,8 @@ pub enum Op {
     Sqrt,
     Reciprocal,
     Exp,
+    /// e^x - 1, exact near zero.
+    Expm1,
     Log,
     Sin,
     Cos,
@@ -75,7 +77,7 @@ pub fn result(op: Op, kinds: &[Kind]) -> Result<Kind> {
     let found = match (op, kinds) {
         (Neg | Abs | Sign | Relu, [kind]) if number(*kind) => Some(*kind),
         (
-            Floor | Ceil | Round | Sqrt | Reciprocal | Exp | Log | Sin | Cos | Tan | Asin | Acos
+            Floor | Ceil | Round | Sqrt | Reciprocal | Exp | Expm1 | Log | Sin | Cos | Tan | Asin | Acos
             | Atan,
             [kind],
         )
