@@ -1,6 +1,7 @@
 //! Makes a program: what lowering calls.
 
 use super::lookup::lookup;
+use super::order;
 use super::{Input, Kernel, Kind, Operand, Output, Program, Scalar, Slot, Table, Texts, OTHER};
 use crate::error::{unsupported, Error, Result};
 use crate::kernels::elementwise::{self, Op};
@@ -321,31 +322,16 @@ impl Builder {
             .collect();
         tables.sort_by_key(|(slot, _)| *slot);
         let codes = self.own_codes(&tables);
-        // Right before the first step that reads it, so that its buffer lives no longer than it must.
-        let mut waiting: HashMap<Slot, Box<dyn Kernel>> = HashMap::new();
         for (slot, (input, table)) in &tables {
-            waiting.insert(
-                *slot,
-                lookup(
-                    *input,
-                    *slot,
-                    table,
-                    codes.get(input).map_or(&[], Vec::as_slice),
-                ),
-            );
+            let codes = codes.get(input).map_or(&[][..], Vec::as_slice);
+            kept.push(lookup(*input, *slot, table, codes));
         }
-        let mut steps = Vec::new();
-        for step in kept.into_iter().rev() {
-            let read: Vec<Operand> = step.inputs().to_vec();
-            steps.extend(read.iter().filter_map(|operand| match operand {
-                Operand::Slot(slot) => waiting.remove(slot),
-                Operand::Constant(_) => None,
-            }));
-            steps.push(step);
-        }
-        let mut rest: Vec<_> = waiting.into_iter().collect();
-        rest.sort_by_key(|(slot, _)| *slot);
-        steps.extend(rest.into_iter().map(|(_, step)| step));
+        let wanted: Vec<Operand> = self
+            .outputs
+            .iter()
+            .flat_map(|output| output.columns.iter().copied())
+            .collect();
+        let steps = order::depth_first(kept, &wanted, self.kinds.len());
         Program {
             inputs: self.inputs,
             outputs: self.outputs,

@@ -84,6 +84,31 @@ pub enum Column<'a> {
     Code(&'a [u32]),
 }
 
+impl Column<'_> {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Column::Uniform(value) => value.kind(),
+            Column::F64(_) => Kind::F64,
+            Column::F32(_) => Kind::F32,
+            Column::I64(_) => Kind::I64,
+            Column::Bool(_) => Kind::Bool,
+            Column::Code(_) => Kind::Code,
+        }
+    }
+
+    /// How many values there are; none if one stands for all.
+    pub fn rows(&self) -> Option<usize> {
+        match self {
+            Column::Uniform(_) => None,
+            Column::F64(values) => Some(values.len()),
+            Column::F32(values) => Some(values.len()),
+            Column::I64(values) => Some(values.len()),
+            Column::Bool(values) => Some(values.len()),
+            Column::Code(values) => Some(values.len()),
+        }
+    }
+}
+
 /// A column of a kind known to the kernel.
 #[derive(Debug, Clone, Copy)]
 pub enum Arm<'a, T> {

@@ -100,6 +100,21 @@ impl State {
         }
     }
 
+    /// Buffers that wait for their next use or hold a column.
+    #[cfg(test)]
+    pub(super) fn buffers(&self) -> usize {
+        let pools = &self.pools.0;
+        let free = [
+            pools.f64.len(),
+            pools.f32.len(),
+            pools.i64.len(),
+            pools.bool.len(),
+            pools.code.len(),
+        ];
+        let empty = |held: &&Held| matches!(held, Held::Empty | Held::Uniform(_) | Held::Input(_));
+        free.iter().sum::<usize>() + self.slots.len() - self.slots.iter().filter(empty).count()
+    }
+
     pub(super) fn release(&mut self, slot: Slot) {
         let pools = &mut self.pools.0;
         match std::mem::take(&mut self.slots[slot.index()]) {

@@ -8,8 +8,11 @@ mod column;
 mod frame;
 mod kernel;
 mod lookup;
+mod order;
 mod plan;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use builder::Builder;
 pub use column::{Arm, Column, Element, Kind, Operand, Scalar, Slot, CHUNK};

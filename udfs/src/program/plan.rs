@@ -125,6 +125,15 @@ impl Program {
                 self.inputs.len()
             )));
         }
+        for (input, column) in self.inputs.iter().zip(inputs) {
+            if column.kind() != input.kind || column.rows().is_some_and(|own| own != rows) {
+                let found = (column.kind(), column.rows());
+                return Err(Error::Failed(format!(
+                    "input {}: {found:?} for {rows} rows",
+                    input.name
+                )));
+            }
+        }
         for slot in &plan.outputs {
             state.release(*slot);
         }

@@ -37,14 +37,7 @@ impl Kernel for Elementwise {
             frame.put_uniform(self.outputs[0].0, Scalar::Bool(false));
             return Ok(());
         }
-        let kind = match frame.column(*last) {
-            crate::program::Column::Uniform(value) => value.kind(),
-            crate::program::Column::F64(_) => Kind::F64,
-            crate::program::Column::F32(_) => Kind::F32,
-            crate::program::Column::I64(_) => Kind::I64,
-            crate::program::Column::Bool(_) => Kind::Bool,
-            crate::program::Column::Code(_) => Kind::Code,
-        };
+        let kind = frame.column(*last).kind();
         visit(
             self.op,
             kind,

@@ -1,0 +1,171 @@
+//! What building and running a program promise.
+
+use super::*;
+use crate::kernels::elementwise::Op;
+use std::collections::HashMap;
+
+fn builder(kinds: &[Kind]) -> (Builder, Vec<Operand>) {
+    let mut builder = Builder::new(HashMap::new(), 0);
+    for (index, kind) in kinds.iter().enumerate() {
+        builder.input(format!("c{index}"), *kind).unwrap();
+    }
+    let operands = (0..kinds.len())
+        .map(|index| builder.input_operand(index).unwrap())
+        .collect();
+    (builder, operands)
+}
+
+fn constant(value: f64) -> Operand {
+    Operand::Constant(Scalar::F64(value))
+}
+
+fn run(builder: Builder, rows: usize, inputs: &[Column<'_>]) -> Vec<f64> {
+    let program = builder.finish();
+    let wanted = program.outputs()[0].columns.clone();
+    let (plan, mut state) = (program.plan(&wanted), program.state());
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let frame = program.run(&plan, &mut state, rows, inputs).unwrap();
+        let answer = frame.read::<f64>(wanted[0]).unwrap();
+        answers.push((0..rows).map(|row| answer.at(row)).collect::<Vec<_>>());
+    }
+    assert_eq!(answers[0], answers[1], "a second chunk in the same state");
+    answers.remove(0)
+}
+
+#[test]
+fn constants_fold_and_equal_steps_are_taken_once() {
+    let (mut builder, inputs) = builder(&[Kind::F64]);
+    let five = builder
+        .elementwise(Op::Add, &[constant(2.0), constant(3.0)])
+        .unwrap();
+    assert_eq!(five, constant(5.0));
+    let one = builder.elementwise(Op::Mul, &[inputs[0], five]).unwrap();
+    let again = builder
+        .elementwise(Op::Mul, &[inputs[0], constant(5.0)])
+        .unwrap();
+    assert_eq!(one, again);
+    builder.elementwise(Op::Exp, &[one]).unwrap();
+    builder.output("y".into(), Kind::F64, vec![one]);
+    let program = builder.finish();
+    assert_eq!(program.steps().len(), 1, "nothing reads the exponential");
+}
+
+#[test]
+fn an_encoded_text_is_one_lookup() {
+    let (mut builder, inputs) = builder(&[Kind::Code, Kind::Code]);
+    let mut sum = constant(0.5);
+    for (text, weight) in [("Oslo", 2.0), ("Rome", 3.0)] {
+        let code = Operand::Constant(builder.text(text.as_bytes()).unwrap());
+        let equal = builder.elementwise(Op::Equal, &[inputs[0], code]).unwrap();
+        let number = builder.elementwise(Op::Cast(Kind::F64), &[equal]).unwrap();
+        let product = builder
+            .elementwise(Op::Mul, &[number, constant(weight)])
+            .unwrap();
+        sum = builder.elementwise(Op::Add, &[sum, product]).unwrap();
+    }
+    builder.text(b"of another column").unwrap();
+    builder.output("y".into(), Kind::F64, vec![sum]);
+    let program = builder.finish();
+    assert_eq!(program.steps().len(), 1);
+    assert_eq!(
+        program.inputs()[0].texts,
+        [b"Oslo".to_vec(), b"Rome".to_vec()]
+    );
+    assert!(program.inputs()[1].texts.is_empty());
+    let wanted = program.outputs()[0].columns.clone();
+    let (plan, mut state) = (program.plan(&wanted), program.state());
+    let columns = [
+        Column::Code(&[0, 1, 2, 99]),
+        Column::Uniform(Scalar::Code(0)),
+    ];
+    let frame = program.run(&plan, &mut state, 4, &columns).unwrap();
+    let answer = frame.read::<f64>(wanted[0]).unwrap();
+    assert_eq!(
+        (0..4).map(|row| answer.at(row)).collect::<Vec<_>>(),
+        [0.5, 2.5, 3.5, 0.5]
+    );
+}
+
+#[test]
+fn a_replaced_text_is_compared_as_what_replaces_it() {
+    let (mut builder, inputs) = builder(&[Kind::Code]);
+    let missing = Operand::Constant(builder.text(b"missing").unwrap());
+    let fill = Operand::Constant(builder.text(b"b").unwrap());
+    let is_missing = builder
+        .elementwise(Op::Equal, &[inputs[0], missing])
+        .unwrap();
+    let filled = builder
+        .elementwise(Op::Where, &[is_missing, fill, inputs[0]])
+        .unwrap();
+    let equal = builder.elementwise(Op::Equal, &[filled, fill]).unwrap();
+    let number = builder.elementwise(Op::Cast(Kind::F64), &[equal]).unwrap();
+    builder.output("y".into(), Kind::F64, vec![number]);
+    // codes in the order of the model's texts: missing, b
+    assert_eq!(
+        run(builder, 3, &[Column::Code(&[0, 1, 2])]),
+        [0.0, 1.0, 1.0]
+    );
+}
+
+#[test]
+fn uniform_columns_stay_uniform() {
+    let (mut builder, inputs) = builder(&[Kind::F64, Kind::F64]);
+    let bad = builder.elementwise(Op::IsNan, &[inputs[0]]).unwrap();
+    let checked = builder
+        .elementwise(Op::Where, &[bad, constant(1.0), constant(0.0)])
+        .unwrap();
+    builder.output("error".into(), Kind::F64, vec![checked]);
+    let program = builder.finish();
+    let wanted = program.outputs()[0].columns.clone();
+    let (plan, mut state) = (program.plan(&wanted), program.state());
+    let unused = Column::Uniform(Scalar::F64(0.0));
+    let finite = [Column::F64(&[1.0, 2.0, 3.0]), unused];
+    let clean = program.run(&plan, &mut state, 3, &finite).unwrap();
+    assert!(matches!(
+        clean.column(wanted[0]),
+        Column::Uniform(Scalar::F64(0.0))
+    ));
+    let columns = [Column::F64(&[1.0, f64::NAN, f64::INFINITY]), unused];
+    let frame = program.run(&plan, &mut state, 3, &columns).unwrap();
+    let found = frame.read::<f64>(wanted[0]).unwrap();
+    assert_eq!([found.at(0), found.at(1), found.at(2)], [0.0, 1.0, 0.0]);
+}
+
+#[test]
+fn buffers_are_used_again() {
+    let (mut builder, inputs) = builder(&[Kind::F64]);
+    let mut column = inputs[0];
+    for step in 0..100 {
+        column = builder
+            .elementwise(Op::Add, &[column, constant(f64::from(step))])
+            .unwrap();
+    }
+    builder.output("y".into(), Kind::F64, vec![column]);
+    let program = builder.finish();
+    let wanted = program.outputs()[0].columns.clone();
+    let (plan, mut state) = (program.plan(&wanted), program.state());
+    program
+        .run(&plan, &mut state, 2, &[Column::F64(&[1.0, 2.0])])
+        .unwrap();
+    assert!(state.buffers() <= 2, "{}", state.buffers());
+}
+
+#[test]
+fn a_column_of_the_wrong_length_or_kind_is_an_error() {
+    let (mut builder, inputs) = builder(&[Kind::F64]);
+    let doubled = builder
+        .elementwise(Op::Add, &[inputs[0], inputs[0]])
+        .unwrap();
+    builder.output("y".into(), Kind::F64, vec![doubled]);
+    let program = builder.finish();
+    let wanted = program.outputs()[0].columns.clone();
+    let (plan, mut state) = (program.plan(&wanted), program.state());
+    assert!(program
+        .run(&plan, &mut state, 3, &[Column::F64(&[1.0])])
+        .is_err());
+    assert!(program
+        .run(&plan, &mut state, 1, &[Column::I64(&[1])])
+        .is_err());
+    assert!(program.run(&plan, &mut state, 1, &[]).is_err());
+}
