@@ -62,7 +62,7 @@ def test_loading_in_a_transaction_of_the_callers_outlives_its_rollback() -> None
         connection.execute("BEGIN")
         extension.load(connection)
         connection.execute("ROLLBACK")
-        assert connection.execute("SELECT sqlml_loaded('none')").fetchone() == (False,)
+        assert connection.execute("SELECT sqlml_loaded(repeat('0', 64))").fetchone() == (False,)
 
 
 @pytest.mark.native
