@@ -123,13 +123,13 @@ fn all_cases(cases: u64) -> Vec<String> {
         let outcome = catch_unwind(AssertUnwindSafe(|| examine(&bytes, seed)));
         let failure = match outcome {
             Ok(Ok(outcome)) => {
-                match outcome {
+                match &outcome {
                     Outcome::Refused => refused += 1,
-                    Outcome::Unsupported => unsupported += 1,
+                    Outcome::Unsupported(_) => unsupported += 1,
                     Outcome::Ran(_) => ran += 1,
                 }
-                let found = if let Outcome::Ran(found) = outcome {
-                    found
+                let found = if let Outcome::Ran(found) = &outcome {
+                    *found
                 } else {
                     0
                 };
@@ -251,11 +251,12 @@ fn models_as_made_run() {
             let bytes = made(&mut Random(seed)).to_bytes();
             match examine(&bytes, seed) {
                 Ok(Outcome::Ran(_)) => {}
-                Ok(Outcome::Unsupported) => left.push(name.to_owned()),
+                Ok(Outcome::Unsupported(what)) => left.push(format!("{name}: {what}")),
                 other => panic!("{name} with seed {seed}: {other:?}"),
             }
         }
     }
+    left.sort_unstable();
     left.dedup();
-    println!("left to onnxruntime: {left:?}");
+    println!("left to onnxruntime: {left:#?}");
 }

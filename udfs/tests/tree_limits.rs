@@ -40,15 +40,15 @@ fn numbers_of_trees_that_are_only_claimed() {
         survived(tree(0, id, 0, 1, 0));
         assert!(matches!(
             outcome(&tree(0, 2, id, 1, 0).to_bytes()),
-            Outcome::Refused | Outcome::Unsupported
+            Outcome::Refused | Outcome::Unsupported(_)
         ));
         assert!(matches!(
             outcome(&tree(0, 2, 0, id, 0).to_bytes()),
-            Outcome::Refused | Outcome::Unsupported
+            Outcome::Refused | Outcome::Unsupported(_)
         ));
         assert!(matches!(
             outcome(&tree(0, 2, 0, 1, id).to_bytes()),
-            Outcome::Refused | Outcome::Unsupported
+            Outcome::Refused | Outcome::Unsupported(_)
         ));
     }
 }

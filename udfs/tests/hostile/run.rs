@@ -14,8 +14,8 @@ pub const BASE: usize = 160 << 20;
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
     Refused,
-    /// For onnxruntime.
-    Unsupported,
+    /// For onnxruntime, and why.
+    Unsupported(String),
     /// With all answers, as one number.
     Ran(u64),
 }
@@ -33,7 +33,7 @@ pub fn examine(bytes: &[u8], seed: u64) -> Result<Outcome, String> {
     }
     match program {
         Ok(program) => answers(&program, seed).map(Outcome::Ran),
-        Err(Error::Unsupported(_)) => Ok(Outcome::Unsupported),
+        Err(Error::Unsupported(what)) => Ok(Outcome::Unsupported(what)),
         Err(Error::Malformed(_)) => Ok(Outcome::Refused),
         Err(Error::Failed(why)) => Err(format!("failed while it was loaded: {why}")),
     }
