@@ -1,0 +1,143 @@
+//! The scoring functions: one per shape of result, for the C API takes a function's return type when it is registered.
+
+use super::handle::LogicalType;
+use crate::program::{Kind, Operand, Output, Program};
+
+/// Classes and targets that have a function of their own; beyond, they are one list.
+pub const MOST: usize = 200;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// STRUCT(error, prediction, p0, p1, ...)
+    Class(usize),
+    /// STRUCT(error, prediction, p DOUBLE[])
+    ClassMany,
+    /// STRUCT(error, t0, t1, ...)
+    Value(usize),
+    /// STRUCT(error, t DOUBLE[])
+    ValueMany,
+    /// DOUBLE: a regressor's value, or the last class's probability
+    Number,
+    /// DOUBLE[]
+    Probabilities,
+    /// DOUBLE[]: every numeric output of any graph
+    Outputs,
+}
+
+/// The columns of a program that a shape shows.
+pub struct Wanted {
+    pub error: Option<Operand>,
+    pub index: Option<Operand>,
+    pub numbers: Vec<Operand>,
+}
+
+impl Wanted {
+    pub fn operands(&self) -> Vec<Operand> {
+        let first = [self.error, self.index];
+        first
+            .into_iter()
+            .flatten()
+            .chain(self.numbers.iter().copied())
+            .collect()
+    }
+}
+
+impl Shape {
+    pub fn all() -> impl Iterator<Item = Shape> {
+        let named = [
+            Shape::ClassMany,
+            Shape::ValueMany,
+            Shape::Number,
+            Shape::Probabilities,
+            Shape::Outputs,
+        ];
+        let classes = (0..=MOST).filter(|classes| *classes != 1).map(Shape::Class);
+        named
+            .into_iter()
+            .chain(classes)
+            .chain((1..=MOST).map(Shape::Value))
+    }
+
+    pub fn name(self) -> String {
+        match self {
+            Shape::Class(classes) => format!("sqlml_class_{classes}"),
+            Shape::ClassMany => "sqlml_class_many".into(),
+            Shape::Value(targets) => format!("sqlml_value_{targets}"),
+            Shape::ValueMany => "sqlml_value_many".into(),
+            Shape::Number => "sqlml_f64".into(),
+            Shape::Probabilities => "sqlml_proba".into(),
+            Shape::Outputs => "sqlml_outputs".into(),
+        }
+    }
+
+    pub fn result(self) -> LogicalType {
+        let list = || LogicalType::list(&LogicalType::double());
+        let doubles = |letter: char, count: usize| {
+            (0..count).map(move |i| (format!("{letter}{i}"), LogicalType::double()))
+        };
+        let mut fields = vec![("error".to_owned(), LogicalType::bigint())];
+        if self.has_index() {
+            fields.push(("prediction".to_owned(), LogicalType::bigint()));
+        }
+        match self {
+            Shape::Class(classes) => fields.extend(doubles('p', classes)),
+            Shape::ClassMany => fields.push(("p".to_owned(), list())),
+            Shape::Value(targets) => fields.extend(doubles('t', targets)),
+            Shape::ValueMany => fields.push(("t".to_owned(), list())),
+            Shape::Number => return LogicalType::double(),
+            Shape::Probabilities | Shape::Outputs => return list(),
+        }
+        LogicalType::structure(&fields)
+    }
+
+    pub fn has_index(self) -> bool {
+        matches!(self, Shape::Class(_) | Shape::ClassMany)
+    }
+
+    /// What of the program it shows; None if the model has no such outputs.
+    pub fn wanted(self, program: &Program) -> Option<Wanted> {
+        let prediction = program.output("prediction");
+        let columns = |output: &Output| output.columns.clone();
+        let index = prediction.filter(|output| output.kind == Kind::I64 && self.has_index());
+        let index = index.and_then(|output| output.columns.first().copied());
+        let values = || {
+            prediction
+                .filter(|output| output.kind != Kind::Code)
+                .map(columns)
+        };
+        let probabilities = || program.output("probabilities").map(columns);
+        let error = program
+            .output("error")
+            .and_then(|output| output.columns.first().copied());
+        let numbers = match self {
+            Shape::Class(0) => Vec::new(),
+            Shape::Class(classes) => probabilities().filter(|found| found.len() == classes)?,
+            Shape::ClassMany | Shape::Probabilities => probabilities()?,
+            Shape::Value(targets) => values().filter(|found| found.len() == targets)?,
+            Shape::ValueMany => values()?,
+            Shape::Number => {
+                // A file that is not sqlml's own: the last column of its last numeric output.
+                let all = || Some(numeric(program)).filter(|_| prediction.is_none());
+                vec![*probabilities().or_else(values).or_else(all)?.last()?]
+            }
+            Shape::Outputs => numeric(program),
+        };
+        let error = error.filter(|_| self != Shape::Outputs);
+        (index.is_some() || !self.has_index()).then_some(Wanted {
+            error,
+            index,
+            numbers,
+        })
+    }
+}
+
+/// All numeric outputs, in the graph's order.
+fn numeric(program: &Program) -> Vec<Operand> {
+    let outputs = program
+        .outputs()
+        .iter()
+        .filter(|output| output.kind != Kind::Code);
+    outputs
+        .flat_map(|output| output.columns.iter().copied())
+        .collect()
+}

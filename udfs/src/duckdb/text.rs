@@ -1,0 +1,213 @@
+//! DuckDB's strings, and texts to the codes that a program takes.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+#[cfg(target_endian = "big")]
+compile_error!("the layout of DuckDB's strings is read as on little-endian machines");
+
+/// Texts up to this length stand in the handle itself, padded with zeros: equal texts are equal handles.
+const INLINED: usize = 12;
+/// No text has it: its length would be 4 GB, and yet inlined.
+const FREE: [u64; 2] = [u64::MAX; 2];
+
+/// `duckdb_string_t`: the length in 4 bytes, then the text, or its first 4 bytes and a pointer.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Text(pub [u64; 2]);
+
+impl Text {
+    fn len(&self) -> usize {
+        (self.0[0] & 0xffff_ffff) as usize
+    }
+
+    fn inlined(&self) -> bool {
+        self.len() <= INLINED
+    }
+
+    /// # Safety
+    /// The handle lies in a live vector, in a row that is not NULL.
+    pub unsafe fn bytes(&self) -> &[u8] {
+        let start = match self.inlined() {
+            true => std::ptr::from_ref(self).cast::<u8>().wrapping_add(4),
+            false => self.0[1] as *const u8,
+        };
+        // SAFETY: DuckDB keeps `len` bytes there while the vector lives; the text starts after the 4 bytes of length.
+        unsafe { std::slice::from_raw_parts(start, self.len()) }
+    }
+
+    /// The handle of a short text.
+    fn of(text: &[u8]) -> Option<Text> {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&(text.len() as u32).to_ne_bytes());
+        bytes
+            .get_mut(4..)
+            .filter(|_| text.len() <= INLINED)?
+            .get_mut(..text.len())?
+            .copy_from_slice(text);
+        let (first, second) = bytes.split_at(8);
+        Some(Text([
+            u64::from_ne_bytes(first.try_into().ok()?),
+            u64::from_ne_bytes(second.try_into().ok()?),
+        ]))
+    }
+}
+
+/// The codes 1, 2, ... of a column's texts; 0 is any other text.
+pub struct Codes {
+    /// Open addressing, at most a quarter full: nearly every look-up is one comparison of 16 bytes.
+    short: Vec<([u64; 2], u32)>,
+    multipliers: [u64; 2],
+    shift: u32,
+    long: HashMap<Box<[u8]>, u32>,
+}
+
+impl Codes {
+    pub fn new(texts: &[Vec<u8>]) -> Codes {
+        let slots = (texts.len() * 4).next_power_of_two().max(16);
+        // Not the same ones in every process: a model cannot be made to fill one place of the table.
+        let random = RandomState::new();
+        let mut codes = Codes {
+            short: vec![(FREE, 0); slots],
+            multipliers: [random.hash_one(1) | 1, random.hash_one(2) | 1],
+            shift: 64 - slots.trailing_zeros(),
+            long: HashMap::new(),
+        };
+        for (text, code) in texts.iter().zip(1..) {
+            match Text::of(text) {
+                Some(key) => codes.insert(key, code),
+                None => drop(codes.long.insert(text.as_slice().into(), code)),
+            }
+        }
+        codes
+    }
+
+    /// Memory that it holds, roughly.
+    pub fn bytes(&self) -> usize {
+        let long: usize = self.long.keys().map(|text| text.len() + 48).sum();
+        self.short.len() * size_of::<([u64; 2], u32)>() + long
+    }
+
+    fn place(&self, key: [u64; 2]) -> usize {
+        let mixed =
+            key[0].wrapping_mul(self.multipliers[0]) ^ key[1].wrapping_mul(self.multipliers[1]);
+        // The high bits of a product depend on all bits of its factors; a second product mixes both words.
+        (mixed.wrapping_mul(self.multipliers[1]) >> self.shift) as usize
+    }
+
+    fn insert(&mut self, key: Text, code: u32) {
+        let mask = self.short.len() - 1;
+        let mut place = self.place(key.0);
+        while self.short[place].0 != FREE {
+            place = (place + 1) & mask;
+        }
+        self.short[place] = (key.0, code);
+    }
+
+    fn short(&self, key: [u64; 2]) -> u32 {
+        let mask = self.short.len() - 1;
+        let mut place = self.place(key);
+        loop {
+            let (known, code) = self.short[place & mask];
+            if known == key || known == FREE {
+                return code;
+            }
+            place += 1;
+        }
+    }
+
+    pub fn code(&self, text: &[u8]) -> u32 {
+        match Text::of(text) {
+            Some(key) => self.short(key.0),
+            None => self.long.get(text).copied().unwrap_or_default(),
+        }
+    }
+
+    /// The codes of a vector's rows.
+    ///
+    /// # Safety
+    /// The handles lie in a live vector, and every row that `valid` does not rule out is a text.
+    pub unsafe fn encode(
+        &self,
+        texts: &[Text],
+        valid: impl Fn(usize) -> bool,
+        missing: u32,
+        codes: &mut [u32],
+    ) {
+        // Measured: comparing with the row before first costs more than it saves on short texts, whose look-up is two
+        // multiplications; long ones are hashed byte by byte, and rows of one dictionary entry share the pointer.
+        let mut last = (Text(FREE), 0);
+        for (row, (text, code)) in texts.iter().zip(codes).enumerate() {
+            *code = if !valid(row) {
+                missing
+            } else if text.inlined() {
+                self.short(text.0)
+            } else {
+                if last.0 != *text {
+                    // SAFETY: by this function's contract.
+                    last = (
+                        *text,
+                        self.long
+                            .get(unsafe { text.bytes() })
+                            .copied()
+                            .unwrap_or_default(),
+                    );
+                }
+                last.1
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_all_lengths_find_their_codes() {
+        let texts: Vec<Vec<u8>> = (0..10_000)
+            .map(|i| format!("{i}").repeat(1 + i % 7).into_bytes())
+            .collect();
+        let codes = Codes::new(&texts);
+        for (index, text) in texts.iter().enumerate() {
+            assert_eq!(codes.code(text), index as u32 + 1);
+        }
+        assert_eq!(codes.code(b""), 0);
+        assert_eq!(codes.code(b"unknown"), 0);
+        assert_eq!(codes.code(b"unknown and longer than a handle"), 0);
+    }
+
+    #[test]
+    fn the_empty_text_and_one_with_a_nul_are_texts() {
+        let codes = Codes::new(&[b"".to_vec(), b"a\0".to_vec(), b"a".to_vec()]);
+        assert_eq!(
+            (
+                codes.code(b""),
+                codes.code(b"a\0"),
+                codes.code(b"a"),
+                codes.code(b"a\0\0")
+            ),
+            (1, 2, 3, 0)
+        );
+    }
+
+    #[test]
+    fn rows_without_a_text_are_missing() {
+        let codes = Codes::new(&[b"yes".to_vec(), b"a longer category than that".to_vec()]);
+        let long = b"a longer category than that".to_vec();
+        let mut handle = [0u8; 16];
+        handle[..4].copy_from_slice(&(long.len() as u32).to_ne_bytes());
+        handle[8..].copy_from_slice(&(long.as_ptr() as u64).to_ne_bytes());
+        let word = |at: usize| u64::from_ne_bytes(handle[at..at + 8].try_into().unwrap());
+        let rows = [
+            Text::of(b"yes").unwrap(),
+            Text([word(0), word(8)]),
+            Text(FREE),
+            Text([word(0), word(8)]),
+        ];
+        let mut found = [9; 4];
+        // SAFETY: `long` outlives the call, and row 2 is ruled out.
+        unsafe { codes.encode(&rows, |row| row != 2, 7, &mut found) };
+        assert_eq!(found, [1, 2, 7, 2]);
+    }
+}
