@@ -23,14 +23,21 @@ HERE = Path(__file__).parent
 pytestmark = pytest.mark.clients
 
 
-def deployed(folder: Path, registered: Any, storage_version: str | None) -> Path:
+def deployed(folder: Path, registered: Any, storage_version: str | None, engine: str = "sql") -> Path:
     path = folder / "warehouse.duckdb"
     with sqlml.connect(path, storage_version=storage_version) as connection:
         connection.register("loaded", customers().head(ROWS))
         connection.execute("CREATE TABLE customers AS FROM loaded")
-        done = sqlml.deploy_db(connection, "churn:Production", table="customers", key=KEY, tracking_uri=registered.uri)
+        done = sqlml.deploy_db(
+            connection,
+            "churn:Production",
+            table="customers",
+            key=KEY,
+            engine="auto" if engine == "sql" else engine,
+            tracking_uri=registered.uri,
+        )
         assert isinstance(done, sqlml.Deployed)
-        assert done.engine == "sql"
+        assert done.engine == engine
     return path
 
 
@@ -46,6 +53,10 @@ def warehouse_of_1_5(registered: Any, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def expected(registered: Any) -> list[tuple[int, str, float]]:
+    return answers_of(registered)
+
+
+def answers_of(registered: Any) -> list[tuple[int, str, float]]:
     """The original model's own answers."""
     import mlflow
 
@@ -92,18 +103,19 @@ def test_the_shell_of_duckdb_1_5_6_reads_a_file_of_storage_1_5(
 
 @pytest.fixture(scope="session")
 def jdbc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return driver("2.0.0.1", tmp_path_factory.mktemp("jars"))
+
+
+def driver(version: str, folder: Path) -> Path:
     """The driver, from Maven; its absence is a skip on a person's machine and a failure in CI."""
     missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
     if missing and os.environ.get("CI") != "true":
         pytest.skip(
             f"{' and '.join(missing)} not installed (`.ci/packages` does it on Debian): the JDBC client is not tested here"
         )
-    folder = tmp_path_factory.mktemp("jars")
+    copy = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}", f"-Ddriver={version}"]
     fetched = subprocess.run(
-        ["mvn", "-B", "-q", "-f", HERE / "pom.xml", "dependency:copy-dependencies", f"-DoutputDirectory={folder}"],
-        check=False,
-        capture_output=True,
-        text=True,
+        ["mvn", "-B", "-q", "-f", HERE / "pom.xml", *copy], check=False, capture_output=True, text=True
     )
     assert fetched.returncode == 0, fetched.stdout
     return next(folder.glob("duckdb_jdbc-*.jar"))
