@@ -115,12 +115,9 @@ fn add_tiled(
     packed: &mut Packed,
 ) {
     for (panel, columns) in columns.chunks(PANEL).enumerate() {
-        packed.resize(columns.len(), [0.0; tile::ROWS]);
         for start in (0..rows).step_by(tile::ROWS) {
             let length = tile::ROWS.min(rows - start);
-            for (column, lanes) in columns.iter().zip(packed.iter_mut()) {
-                pack(column, start, length, lanes);
-            }
+            gather_tile(columns, start, length, packed);
             let blocks = weights.tiles.chunks_exact(weights.inputs);
             for (block, sums) in blocks.zip(sums.chunks_mut(tile::OUTPUTS)) {
                 let mut acc = [[0.0; tile::ROWS]; tile::OUTPUTS];
@@ -133,6 +130,14 @@ fn add_tiled(
                 }
             }
         }
+    }
+}
+
+/// The rows from `start` on of all columns, 16 together.
+pub fn gather_tile(columns: &[Column<'_>], start: usize, length: usize, packed: &mut Packed) {
+    packed.resize(columns.len(), [0.0; tile::ROWS]);
+    for (column, lanes) in columns.iter().zip(packed.iter_mut()) {
+        pack(column, start, length, lanes);
     }
 }
 

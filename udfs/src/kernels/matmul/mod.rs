@@ -16,7 +16,8 @@ use crate::error::Result;
 use crate::isa::Isa;
 use crate::program::{Column, Frame, Kernel, Kind, Operand, Scratch, Slot};
 
-pub use dense::Weights;
+pub use dense::{gather_tile, Weights};
+pub use tile::ROWS as TILE_ROWS;
 
 /// A run of the product's inputs.
 pub enum Part {
