@@ -30,6 +30,7 @@ fn detect() -> Isa {
     if is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
     {
         Isa::Avx512
     } else if is_x86_feature_detected!("avx2") {

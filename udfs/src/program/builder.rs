@@ -22,6 +22,8 @@ pub struct Builder {
     /// Columns that are a function of one text input and not computed unless a step reads them.
     tables: HashMap<Slot, (Slot, Table)>,
     same: HashMap<Step, Operand>,
+    /// What each cast was made of: trees compare what was before it.
+    casts: HashMap<Slot, Operand>,
     texts: Texts,
     opsets: HashMap<String, i64>,
     budget: usize,
@@ -57,6 +59,7 @@ impl Builder {
             steps: Vec::new(),
             tables: HashMap::new(),
             same: HashMap::new(),
+            casts: HashMap::new(),
             texts: Texts::default(),
             opsets,
             budget: bytes.saturating_mul(BUDGET).saturating_add(BUDGET_BASE),
@@ -184,6 +187,14 @@ impl Builder {
         Ok(Operand::Slot(slot))
     }
 
+    /// If the column is a cast of another: that one.
+    pub fn before_cast(&self, operand: Operand) -> Option<Operand> {
+        match operand {
+            Operand::Slot(slot) => self.casts.get(&slot).copied(),
+            Operand::Constant(_) => None,
+        }
+    }
+
     /// Looks the codes of a text column up in a table over this model's codes.
     pub fn look_up(&mut self, operand: Operand, table: &Table) -> Result<Operand> {
         if let Operand::Constant(Scalar::Code(code)) = operand {
@@ -239,6 +250,9 @@ impl Builder {
                     return unsupported("a comparison of two text columns");
                 }
                 let slot = self.slot(kind)?;
+                if let (Op::Cast(_), [from]) = (op, operands) {
+                    self.casts.insert(slot, *from);
+                }
                 self.steps
                     .push(elementwise::kernel(op, operands, slot, kind));
                 Operand::Slot(slot)

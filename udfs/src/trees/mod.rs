@@ -1,7 +1,35 @@
-//! Tree ensembles: what a model says (`Ensemble`), and how rows are scored.
+//! Tree ensembles: what a model says (`Ensemble`), and how rows are scored (`Forest`).
 
+pub mod attributes;
 pub mod classic;
 pub mod ensemble;
 pub mod read;
 
+mod descend;
+mod finish;
+mod float32;
+mod forest;
+mod leaves;
+#[cfg(target_arch = "x86_64")]
+mod leaves_x86;
+mod plain;
+mod rank;
+#[cfg(target_arch = "x86_64")]
+mod rank_avx2;
+#[cfg(target_arch = "x86_64")]
+mod rank_avx512;
+mod select;
+#[cfg(target_arch = "x86_64")]
+mod select_x86;
+mod step;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod work;
+
 pub use ensemble::{Aggregate, Branch, Ensemble, Leaf, Node, Precision, Test, Tree, Weight};
+pub use finish::{Classes, Label, Post, Regression};
+pub use forest::{Feature, Forest};
+pub use leaves::Number;
+pub use step::{ClassifierStep, RegressorStep};
+pub use work::Work;

@@ -1,0 +1,343 @@
+//! Small trees without a branch: for a block of rows every node is computed, from the leaves up.
+//!
+//! One step is `d = rank <= bin ? yes : no` over a block, where `yes` and `no` are exit numbers: constants at first, then
+//! what steps before have left. Steps have one form (constants are read from a table with a stride of 0), so nothing is
+//! decoded and no jump is predicted: kinds of steps behind a `match` were 1.9 times slower over 255 leaves.
+
+use super::forest::whole;
+use super::leaves::{padded, Number};
+use super::plain::{PlainNode, PlainTree};
+use super::rank::Lane;
+use crate::isa::Isa;
+use crate::program::CHUNK;
+use std::marker::PhantomData;
+
+/// Bytes of a block of one column; 512 would spill registers, 128 would read the program twice as often.
+pub(super) const BLOCK: usize = 256;
+/// Bytes of a constant in the table: the widest register.
+pub(super) const WIDTH: usize = 64;
+pub(super) const MOST_LEAVES: usize = 256;
+/// What a tree of 256 leaves needs at most when the larger side goes first: log2(256), and one.
+const SLOTS: usize = 10;
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Step {
+    /// Where the column begins in the ranks, in bytes.
+    pub column: u32,
+    /// The bin in every lane of 32 bits.
+    pub bin: u32,
+    /// Where the operands begin in the arena, in bytes, and 1 or 0: whether they move with the rows.
+    pub yes: u16,
+    pub no: u16,
+    pub yes_moves: bool,
+    pub no_moves: bool,
+    pub to: u16,
+}
+
+/// Constants, then slots. All threads of a process may share the constants; slots are a thread's.
+#[repr(C, align(64))]
+pub(super) struct Arena {
+    constants: [[u8; WIDTH]; MOST_LEAVES],
+    slots: [[u8; BLOCK]; SLOTS],
+}
+
+impl Arena {
+    pub fn new<L: Lane>() -> Box<Arena> {
+        let mut arena = Box::new(Arena {
+            constants: [[0; WIDTH]; MOST_LEAVES],
+            slots: [[0; BLOCK]; SLOTS],
+        });
+        for (number, constant) in arena.constants.iter_mut().enumerate() {
+            for (at, byte) in constant.iter_mut().enumerate() {
+                // A number of two bytes has its low one at even places.
+                *byte = if at % size_of::<L>() == 0 {
+                    number as u8
+                } else {
+                    0
+                };
+            }
+        }
+        arena
+    }
+}
+
+const fn constant(leaf: u32) -> u16 {
+    (leaf as usize * WIDTH) as u16
+}
+
+const fn slot(number: usize) -> u16 {
+    (MOST_LEAVES * WIDTH + number * BLOCK) as u16
+}
+
+/// Steps whose last one leaves leaf numbers in slot 0; None for a tree of one leaf or too many.
+pub(super) fn program<L: Lane>(tree: &PlainTree) -> Option<Vec<Step>> {
+    let leaves = tree.leaves();
+    if !(2..=MOST_LEAVES).contains(&leaves) {
+        return None;
+    }
+    let needs = needs(tree);
+    let mut steps = Vec::with_capacity(leaves - 1);
+    // Where each node's exits are: of a leaf its constant, of a branch the slot once its step is there.
+    let mut place: Vec<Option<u16>> = tree
+        .nodes
+        .iter()
+        .map(|node| match node {
+            PlainNode::Leaf(leaf) => Some(constant(*leaf)),
+            PlainNode::Split { .. } => None,
+        })
+        .collect();
+    let mut free: Vec<u16> = (0..SLOTS).rev().map(slot).collect();
+    let mut waiting = vec![0usize];
+    while let Some(&at) = waiting.last() {
+        let PlainNode::Split {
+            column,
+            bin,
+            yes,
+            no,
+        } = tree.nodes[at]
+        else {
+            waiting.pop();
+            continue;
+        };
+        let (left, right) = (yes as usize, no as usize);
+        let (Some(from_yes), Some(from_no)) = (place[left], place[right]) else {
+            // The side that needs more slots comes first, so it goes onto the stack last.
+            let first_left = needs[left] >= needs[right];
+            let order = if first_left {
+                [right, left]
+            } else {
+                [left, right]
+            };
+            waiting.extend(order.into_iter().filter(|child| place[*child].is_none()));
+            continue;
+        };
+        waiting.pop();
+        let (yes_moves, no_moves) = (from_yes >= slot(0), from_no >= slot(0));
+        free.extend(
+            [(from_yes, yes_moves), (from_no, no_moves)]
+                .into_iter()
+                .filter(|(_, moves)| *moves)
+                .map(|(place, _)| place),
+        );
+        free.sort_unstable_by(|a, b| b.cmp(a));
+        let to = free.pop()?;
+        place[at] = Some(to);
+        let bin = if size_of::<L>() == 1 {
+            bin * 0x0101_0101
+        } else {
+            bin * 0x0001_0001
+        };
+        let column = column * (CHUNK * size_of::<L>()) as u32;
+        steps.push(Step {
+            column,
+            bin,
+            yes: from_yes,
+            no: from_no,
+            yes_moves,
+            no_moves,
+            to,
+        });
+    }
+    // The lowest free slot is always taken: the root's is the first.
+    steps
+        .last()
+        .is_some_and(|last| last.to == slot(0))
+        .then_some(steps)
+}
+
+/// Slots that computing a node takes (Sethi and Ullman's numbers); children stand behind their parents.
+fn needs(tree: &PlainTree) -> Vec<u8> {
+    let mut needs = vec![0u8; tree.nodes.len()];
+    for at in (0..tree.nodes.len()).rev() {
+        if let PlainNode::Split { yes, no, .. } = tree.nodes[at] {
+            let (left, right) = (needs[yes as usize], needs[no as usize]);
+            needs[at] = if left == right {
+                left + 1
+            } else {
+                left.max(right)
+            };
+        }
+    }
+    needs
+}
+
+/// Trees as steps, with what their leaves add.
+pub(super) struct Select<L, N> {
+    trees: Vec<Selected<N>>,
+    lane: PhantomData<L>,
+}
+
+struct Selected<N> {
+    /// None for a tree of one leaf.
+    steps: Vec<Step>,
+    /// Targets with the values of all leaves.
+    leaves: Vec<(u32, Box<[N]>)>,
+}
+
+impl<L: SelectLane, N: Number> Select<L, N> {
+    pub fn new(trees: &[PlainTree]) -> Option<Select<L, N>> {
+        let trees = trees.iter().map(|tree| {
+            let steps = if tree.leaves() == 1 {
+                Vec::new()
+            } else {
+                program::<L>(tree)?
+            };
+            let width = tree.targets.len();
+            let leaves = tree.targets.iter().enumerate();
+            let leaves = leaves.map(|(at, target)| {
+                (
+                    *target,
+                    padded(tree.values.iter().skip(at).step_by(width).copied()),
+                )
+            });
+            Some(Selected {
+                steps,
+                leaves: leaves.collect(),
+            })
+        });
+        Some(Select {
+            trees: trees.collect::<Option<_>>()?,
+            lane: PhantomData,
+        })
+    }
+
+    /// `ranks`: a chunk of rows for each column; `sums`: a chunk for each target.
+    pub fn run(&self, isa: Isa, ranks: &[L], rows: usize, arena: &mut Arena, sums: &mut [N]) {
+        let block = BLOCK / size_of::<L>();
+        for tree in &self.trees {
+            for first in (0..whole(rows, block)).step_by(block) {
+                if !tree.steps.is_empty() {
+                    L::block(isa, &tree.steps, &ranks[first..], arena);
+                }
+                let mut exits = [0; BLOCK];
+                if !tree.steps.is_empty() {
+                    L::exits(arena, &mut exits[..block]);
+                }
+                for (target, values) in &tree.leaves {
+                    let sums = &mut sums[*target as usize * CHUNK + first..][..block];
+                    N::add(isa, values, &exits[..block], sums);
+                }
+            }
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        let one = |tree: &Selected<N>| {
+            let leaves: usize = tree
+                .leaves
+                .iter()
+                .map(|(_, values)| size_of_val(&**values) + 32)
+                .sum();
+            size_of::<Selected<N>>() + size_of_val(tree.steps.as_slice()) + leaves
+        };
+        self.trees.iter().map(one).sum()
+    }
+}
+
+/// What differs between ranks of one and of two bytes.
+pub(super) trait SelectLane: Lane {
+    /// Runs the steps over one block. `ranks` begins at the block's first row.
+    fn block(isa: Isa, steps: &[Step], ranks: &[Self], arena: &mut Arena);
+    /// The exit numbers as bytes.
+    fn exits(arena: &Arena, out: &mut [u8]);
+}
+
+macro_rules! select_lane {
+    ($lane:ty, $avx512:ident, $avx2:ident, $exits:expr) => {
+        impl SelectLane for $lane {
+            fn block(isa: Isa, steps: &[Step], ranks: &[Self], arena: &mut Arena) {
+                match isa {
+                    // SAFETY: the processor has the instructions; a chunk of ranks for every column holds whole blocks.
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => unsafe {
+                        super::select_x86::$avx512(steps, ranks.as_ptr().cast(), arena)
+                    },
+                    // SAFETY: as above.
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => unsafe {
+                        super::select_x86::$avx2(steps, ranks.as_ptr().cast(), arena)
+                    },
+                    _ => run(steps, ranks, arena),
+                }
+            }
+
+            fn exits(arena: &Arena, out: &mut [u8]) {
+                $exits(&arena.slots[0], out)
+            }
+        }
+    };
+}
+
+select_lane!(
+    u8,
+    avx512_u8,
+    avx2_u8,
+    |slot: &[u8; BLOCK], out: &mut [u8]| out.copy_from_slice(slot)
+);
+select_lane!(
+    u16,
+    avx512_u16,
+    avx2_u16,
+    |slot: &[u8; BLOCK], out: &mut [u8]| {
+        // Leaf numbers are below 256: the low bytes.
+        slot.as_chunks::<2>()
+            .0
+            .iter()
+            .zip(out)
+            .for_each(|(pair, out)| *out = pair[0]);
+    }
+);
+
+/// One block, in plain Rust.
+fn run<L: Lane>(steps: &[Step], ranks: &[L], arena: &mut Arena) {
+    let lanes = BLOCK / size_of::<L>();
+    let mut yes = [L::default(); BLOCK];
+    let mut no = [L::default(); BLOCK];
+    for step in steps {
+        load(arena, step.yes, step.yes_moves, &mut yes[..lanes]);
+        load(arena, step.no, step.no_moves, &mut no[..lanes]);
+        let column = &ranks[step.column as usize / size_of::<L>()..][..lanes];
+        let bin = L::of(step.bin & if size_of::<L>() == 1 { 0xff } else { 0xffff });
+        for ((yes, no), rank) in yes.iter_mut().zip(&no).zip(column) {
+            *yes = if *rank <= bin { *yes } else { *no };
+        }
+        store(
+            &yes[..lanes],
+            &mut arena.slots[(step.to - slot(0)) as usize / BLOCK],
+        );
+    }
+}
+
+fn load<L: Lane>(arena: &Arena, from: u16, moves: bool, out: &mut [L]) {
+    if !moves {
+        out.fill(L::of(u32::from(from) / WIDTH as u32));
+        return;
+    }
+    let from = &arena.slots[(from - slot(0)) as usize / BLOCK];
+    match size_of::<L>() {
+        1 => out
+            .iter_mut()
+            .zip(from)
+            .for_each(|(out, byte)| *out = L::of(u32::from(*byte))),
+        _ => out
+            .iter_mut()
+            .zip(from.as_chunks::<2>().0)
+            .for_each(|(out, pair)| *out = L::of(u32::from(u16::from_le_bytes(*pair)))),
+    }
+}
+
+fn store<L: Lane>(values: &[L], slot: &mut [u8; BLOCK]) {
+    match size_of::<L>() {
+        1 => slot
+            .iter_mut()
+            .zip(values)
+            .for_each(|(byte, value)| *byte = value.number() as u8),
+        _ => slot
+            .as_chunks_mut::<2>()
+            .0
+            .iter_mut()
+            .zip(values)
+            .for_each(|(pair, value)| *pair = (value.number() as u16).to_le_bytes()),
+    }
+}

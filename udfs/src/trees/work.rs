@@ -1,0 +1,90 @@
+//! What a thread needs to score with forests: ranks, sums, and tables of constants.
+
+use super::forest::Feature;
+use super::rank::{RankLane, Ranks, Search};
+use super::select::Arena;
+use crate::isa::Isa;
+use crate::program::CHUNK;
+
+#[derive(Default)]
+pub struct Work<N> {
+    /// A chunk of rows for each target.
+    pub(super) sums: Vec<N>,
+    pub(super) scored: Vec<bool>,
+    pub(super) ranks8: Vec<u8>,
+    pub(super) ranks16: Vec<u16>,
+    pub(super) by_row: Vec<u32>,
+    pub(super) values: Vec<f64>,
+    pub(super) arena8: Option<Box<Arena>>,
+    pub(super) arena16: Option<Box<Arena>>,
+}
+
+impl<N: Copy + Default> Work<N> {
+    pub fn sums(&self, target: usize, rows: usize) -> &[N] {
+        &self.sums[target * CHUNK..target * CHUNK + rows]
+    }
+
+    /// Whether any leaf added to the target; only after an ensemble was walked.
+    pub fn scored(&self, target: usize, rows: usize) -> &[bool] {
+        &self.scored[target * CHUNK..target * CHUNK + rows]
+    }
+
+    pub(super) fn clear(&mut self, targets: usize) {
+        self.sums.clear();
+        self.sums.resize(targets * CHUNK, N::default());
+        self.scored.clear();
+        self.scored.resize(targets * CHUNK, false);
+    }
+}
+
+/// Ranks of all columns, a chunk of rows for each.
+pub(super) fn rank_columns<L: RankLane>(
+    columns: &[Ranks],
+    rounded: &[bool],
+    isa: Isa,
+    features: &[Feature<'_>],
+    rows: usize,
+    ranks: &mut Vec<L>,
+    buffer: &mut Vec<f64>,
+) {
+    // What lies behind the rows is any rank of a chunk before: valid, and of no consequence.
+    if ranks.len() < columns.len() * CHUNK {
+        ranks.resize(columns.len() * CHUNK, L::default());
+    }
+    for (number, column) in columns.iter().enumerate() {
+        let feature = column.feature as usize;
+        // Thresholds know of the rounding, sets do not.
+        let round = rounded[feature] && matches!(column.by, Search::Set(_));
+        let (before, from) = ranks.split_at_mut(number * CHUNK);
+        let out = &mut from[..rows];
+        let values = match features[feature] {
+            Feature::One(value) => {
+                out.fill(column.one(if round {
+                    f64::from(value as f32)
+                } else {
+                    value
+                }));
+                // Another column may follow that copies this one; blocks behind the rows stay as they are.
+                continue;
+            }
+            Feature::F64(values) if !round => values,
+            Feature::F64(values) => {
+                buffer.clear();
+                buffer.extend(values.iter().map(|value| f64::from(*value as f32)));
+                buffer.as_slice()
+            }
+            Feature::F32(values) => {
+                buffer.clear();
+                buffer.extend(values.iter().map(|value| f64::from(*value)));
+                buffer.as_slice()
+            }
+        };
+        match before.len().checked_sub(CHUNK) {
+            Some(last) if column.copies_last => {
+                out.copy_from_slice(&before[last..last + rows]);
+                column.place_missing(values, out);
+            }
+            _ => column.many(isa, values, out),
+        }
+    }
+}
