@@ -2,27 +2,16 @@
 //! Runs models natively and compares with the answers of onnxruntime that lie beside them.
 //!
 //! `cargo run --profile quick --example conformance -- <folder of .onnx> <folder of .rows> [name part]`
-//! A `.rows` file holds arrays: name length and name, kind (d f q s), rows, columns, values; all little endian. `in_<input>` is
-//! what was fed, `out_<output>` what came back.
+//! The form of `.rows` files: see `rows`.
 
+mod rows;
+
+use rows::{arrays, Array, Values};
 use sqlml::error::Error;
 use sqlml::lower::lower;
 use sqlml::onnx::Graph;
 use sqlml::program::{Column, Kind, Operand, Program, Scalar};
 use std::collections::{BTreeMap, HashMap};
-
-enum Values {
-    Numbers(Vec<f64>),
-    Integers(Vec<i64>),
-    Texts(Vec<Vec<u8>>),
-}
-
-struct Array {
-    single: bool,
-    rows: usize,
-    columns: usize,
-    values: Values,
-}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -190,55 +179,4 @@ fn number(column: Column<'_>, row: usize) -> f64 {
         Column::Bool(values) => f64::from(u8::from(values[row])),
         Column::Code(_) => f64::NAN,
     }
-}
-
-fn arrays(mut bytes: &[u8]) -> HashMap<String, Array> {
-    fn take<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
-        let (taken, rest) = bytes.split_at(count);
-        *bytes = rest;
-        taken
-    }
-    fn size(bytes: &mut &[u8]) -> usize {
-        u32::from_le_bytes(take(bytes, 4).try_into().unwrap()) as usize
-    }
-    let mut found = HashMap::new();
-    while !bytes.is_empty() {
-        let length = size(&mut bytes);
-        let name = String::from_utf8(take(&mut bytes, length).to_vec()).unwrap();
-        let kind = take(&mut bytes, 1)[0];
-        let (rows, columns) = (size(&mut bytes), size(&mut bytes));
-        let count = rows * columns;
-        let values = match kind {
-            b's' => Values::Texts(
-                (0..count)
-                    .map(|_| {
-                        let length = size(&mut bytes);
-                        take(&mut bytes, length).to_vec()
-                    })
-                    .collect(),
-            ),
-            b'q' => Values::Integers(
-                take(&mut bytes, count * 8)
-                    .chunks(8)
-                    .map(|c| i64::from_le_bytes(c.try_into().unwrap()))
-                    .collect(),
-            ),
-            _ => Values::Numbers(
-                take(&mut bytes, count * 8)
-                    .chunks(8)
-                    .map(|c| f64::from_le_bytes(c.try_into().unwrap()))
-                    .collect(),
-            ),
-        };
-        found.insert(
-            name,
-            Array {
-                single: kind == b'f',
-                rows,
-                columns,
-                values,
-            },
-        );
-    }
-    found
 }

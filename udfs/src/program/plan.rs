@@ -118,22 +118,19 @@ impl Program {
         rows: usize,
         inputs: &'a [Column<'a>],
     ) -> Result<Frame<'a>> {
-        if inputs.len() != self.inputs.len() {
-            return Err(Error::Failed(format!(
-                "{} columns, {} expected",
-                inputs.len(),
-                self.inputs.len()
-            )));
-        }
-        for (input, column) in self.inputs.iter().zip(inputs) {
-            if column.kind() != input.kind || column.rows().is_some_and(|own| own != rows) {
-                let found = (column.kind(), column.rows());
-                return Err(Error::Failed(format!(
-                    "input {}: {found:?} for {rows} rows",
-                    input.name
-                )));
-            }
-        }
+        self.run_watched(plan, state, rows, inputs, |_| {})
+    }
+
+    /// Like `run`, telling after each step of the plan which of `steps()` it was: for tools that measure.
+    pub fn run_watched<'a>(
+        &'a self,
+        plan: &'a Plan,
+        state: &'a mut State,
+        rows: usize,
+        inputs: &'a [Column<'a>],
+        mut done: impl FnMut(usize),
+    ) -> Result<Frame<'a>> {
+        self.check(rows, inputs)?;
         for slot in &plan.outputs {
             state.release(*slot);
         }
@@ -154,9 +151,29 @@ impl Program {
             for slot in &planned.last_read {
                 frame.state.release(*slot);
             }
+            done(planned.step);
         }
         frame.state.scratch = scratch;
         outcome.map(|()| frame)
+    }
+
+    fn check(&self, rows: usize, inputs: &[Column<'_>]) -> Result<()> {
+        if inputs.len() != self.inputs.len() {
+            let (given, expected) = (inputs.len(), self.inputs.len());
+            return Err(Error::Failed(format!(
+                "{given} columns, {expected} expected"
+            )));
+        }
+        for (input, column) in self.inputs.iter().zip(inputs) {
+            if column.kind() != input.kind || column.rows().is_some_and(|own| own != rows) {
+                let found = (column.kind(), column.rows());
+                return Err(Error::Failed(format!(
+                    "input {}: {found:?} for {rows} rows",
+                    input.name
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

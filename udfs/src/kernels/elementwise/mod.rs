@@ -77,8 +77,8 @@ pub fn result(op: Op, kinds: &[Kind]) -> Result<Kind> {
     let found = match (op, kinds) {
         (Neg | Abs | Sign | Relu, [kind]) if number(*kind) => Some(*kind),
         (
-            Floor | Ceil | Round | Sqrt | Reciprocal | Exp | Expm1 | Log | Sin | Cos | Tan | Asin | Acos
-            | Atan,
+            Floor | Ceil | Round | Sqrt | Reciprocal | Exp | Expm1 | Log | Sin | Cos | Tan | Asin
+            | Acos | Atan,
             [kind],
         )
         | (Sinh | Cosh | Asinh | Acosh | Atanh | Tanh | Sigmoid | Erf | Softplus, [kind])

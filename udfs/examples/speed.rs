@@ -1,0 +1,128 @@
+#![allow(clippy::unwrap_used, clippy::panic)] // a tool for developers
+//! Time per row and step over chunks of 2048 rows.
+//!
+//! `cargo run --release --example speed -- <folder of .onnx> <folder of .rows> <name>...`
+
+mod rows;
+
+use rows::{arrays, Values};
+use sqlml::lower::lower;
+use sqlml::onnx::Graph;
+use sqlml::program::{Column, Kind, Operand, CHUNK};
+use std::time::Instant;
+
+enum Owned {
+    Numbers(Vec<f64>),
+    Codes(Vec<u32>),
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    for name in &arguments[2..] {
+        let bytes = std::fs::read(format!("{}/{name}.onnx", arguments[0])).unwrap();
+        let arrays = arrays(&std::fs::read(format!("{}/{name}.rows", arguments[1])).unwrap());
+        let program = lower(&Graph::read(&bytes).unwrap(), bytes.len()).unwrap();
+        let mut owned = Vec::new();
+        for input in program.inputs() {
+            // The finite ones among the rows, again and again: a table's usual content.
+            owned.push(match &arrays[&format!("in_{}", input.name)].values {
+                Values::Numbers(values) => {
+                    let usual: Vec<f64> =
+                        values.iter().copied().filter(|v| v.abs() < 1e6).collect();
+                    Owned::Numbers((0..CHUNK).map(|row| usual[row * 7 % usual.len()]).collect())
+                }
+                Values::Texts(texts) => {
+                    let code = |text: &Vec<u8>| {
+                        input
+                            .texts
+                            .iter()
+                            .position(|t| t == text)
+                            .map_or(0, |at| at as u32 + 1)
+                    };
+                    Owned::Codes(
+                        (0..CHUNK)
+                            .map(|row| code(&texts[row * 7 % texts.len()]))
+                            .collect(),
+                    )
+                }
+                Values::Integers(_) => panic!("integers"),
+            });
+        }
+        let columns: Vec<Column<'_>> = owned
+            .iter()
+            .map(|column| match column {
+                Owned::Numbers(values) => Column::F64(values),
+                Owned::Codes(values) => Column::Code(values),
+            })
+            .collect();
+        assert!(program
+            .inputs()
+            .iter()
+            .all(|input| matches!(input.kind, Kind::F64 | Kind::Code)));
+        let all: Vec<Operand> = program
+            .outputs()
+            .iter()
+            .flat_map(|output| output.columns.clone())
+            .collect();
+        let error: Vec<Operand> = program
+            .output("error")
+            .map_or(Vec::new(), |output| output.columns.clone());
+        for (what, wanted) in [("all", all), ("error", error)] {
+            let (plan, mut state) = (program.plan(&wanted), program.state());
+            let mut best = f64::MAX;
+            for _ in 0..30 {
+                let start = Instant::now();
+                for _ in 0..20 {
+                    assert_eq!(
+                        program
+                            .run(&plan, &mut state, CHUNK, &columns)
+                            .unwrap()
+                            .rows(),
+                        CHUNK
+                    );
+                }
+                best = best.min(start.elapsed().as_nanos() as f64 / (20 * CHUNK) as f64);
+            }
+            let start = Instant::now();
+            let one: Vec<Column<'_>> = columns
+                .iter()
+                .map(|column| match column {
+                    Column::F64(values) => Column::F64(&values[..1]),
+                    Column::Code(values) => Column::Code(&values[..1]),
+                    other => *other,
+                })
+                .collect();
+            for _ in 0..1000 {
+                assert_eq!(program.run(&plan, &mut state, 1, &one).unwrap().rows(), 1);
+            }
+            let single = start.elapsed().as_nanos() / 1000;
+            println!(
+                "{name} {what}: {best:.2} ns/row, one row {single} ns, {} steps",
+                program.steps().len()
+            );
+            if std::env::var("STEPS").is_ok() && what == "all" {
+                let mut best = vec![f64::MAX; program.steps().len()];
+                let mut order = Vec::new();
+                for _ in 0..200 {
+                    order.clear();
+                    let mut start = Instant::now();
+                    let watch = |step: usize| {
+                        best[step] = best[step].min(start.elapsed().as_nanos() as f64);
+                        order.push(step);
+                        start = Instant::now();
+                    };
+                    program
+                        .run_watched(&plan, &mut state, CHUNK, &columns, watch)
+                        .unwrap();
+                }
+                for step in order {
+                    println!(
+                        "  {:8.3} ns/row  {}",
+                        best[step] / CHUNK as f64,
+                        program.steps()[step].name()
+                    );
+                }
+            }
+        }
+    }
+}
