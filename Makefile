@@ -11,7 +11,7 @@ SWEEP_ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ext ext-where-possible demo demo-hbase test check format lint types imports bench sweep models build clean
+.PHONY: help setup ext ext-where-possible demo demo-hbase test check rust format lint types imports bench sweep models build clean
 
 help: ## Print this help
 	@echo "make <target>, one of:"
@@ -52,7 +52,12 @@ demo-hbase: $(STAMP) ## The same with the models in a real HBase, which it start
 test: $(STAMP) ext-where-possible ## Run the tests in two processes (PYTEST_ARGS="-k name" for some of them, WORKERS=0 for one process)
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-check: format lint types imports test ## What CI runs: format, lint, types, import contracts, tests
+check: format lint types imports rust test ## What CI runs: format, lint, types, import contracts, tests; of the extension, too, where cargo is
+
+# The library is linked already when its tests are: one build serves both.
+rust: ## Format, lints and tests of the native extension (says so and does nothing without cargo)
+	@if ! command -v cargo >/dev/null 2>&1; then echo "There is no cargo here: the native extension is not checked." >&2; exit 0; fi; \
+	cd udfs && cargo fmt --check && cargo clippy --quiet --locked --all-targets -- -D warnings && cargo test --quiet --locked
 
 format: $(STAMP) ## Fail if a file is not formatted
 	@$(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ tools=$CARGO_TARGET_DIR/debian-rust
 
 leave_out() { # reason
   echo "aarch64: left out, because $1" >&2
-  [ "${CI:-}" = true ] && exit 1
+  [ "${CI:-}" = true ] && command -v cargo > /dev/null && exit 1
   exit 0
 }
 

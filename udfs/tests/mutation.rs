@@ -87,13 +87,25 @@ fn damaged(bases: &Bases, seed: u64) -> Vec<u8> {
     mutate(&mut random, &model, &other)
 }
 
+thread_local! {
+    /// Where the last panic was.
+    static PLACE: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+}
+
 /// Runs all cases; prints a line per block for the parent to compare, and one per failure.
 fn all_cases(cases: u64) -> Vec<String> {
     static AT: AtomicU64 = AtomicU64::new(u64::MAX);
     let start = setting("SQLML_SEED", 1) << 32;
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(&folder).expect("the target folder");
-    std::panic::set_hook(Box::new(|_| ()));
+    std::panic::set_hook(Box::new(|panic| {
+        PLACE.set(
+            panic
+                .location()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        );
+    }));
     std::thread::spawn(|| {
         let (mut last, mut since) = (AT.load(Ordering::Relaxed), Instant::now());
         loop {
@@ -143,7 +155,11 @@ fn all_cases(cases: u64) -> Vec<String> {
                 let text = panic.downcast_ref::<String>().cloned();
                 let text =
                     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-                Some(format!("panicked: {}", text.unwrap_or_default()))
+                Some(format!(
+                    "panicked at {}: {}",
+                    PLACE.take(),
+                    text.unwrap_or_default()
+                ))
             }
         };
         if let Some(why) = failure {
@@ -259,4 +275,26 @@ fn models_as_made_run() {
     left.sort_unstable();
     left.dedup();
     println!("left to onnxruntime: {left:#?}");
+}
+
+/// For tools that need a file: a classifier of three columns.
+#[test]
+#[ignore = "looks at the file that SQLML_CASE names, as a failure wrote it"]
+fn a_case_again() {
+    if let Some(path) = std::env::var_os("SQLML_CASE") {
+        let seed = setting("SQLML_SEED", 1);
+        println!(
+            "{:?}",
+            examine(&std::fs::read(path).expect("the case"), seed)
+        );
+    }
+}
+
+#[test]
+#[ignore = "writes the file that SQLML_WRITE_MODEL names"]
+fn a_model_to_show() {
+    if let Some(path) = std::env::var_os("SQLML_WRITE_MODEL") {
+        let model = hostile::trees::classic(&mut Random(5), true, true);
+        std::fs::write(path, model.to_bytes()).expect("a written file");
+    }
 }
