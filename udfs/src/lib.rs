@@ -56,9 +56,16 @@ unsafe fn start(
     unsafe {
         match ffi::duckdb_rs_extension_api_init(info, access, API_VERSION) {
             Ok(true) => {}
-            _ => return Err(format!("sqlml: this DuckDB has no C API {API_VERSION}: it needs DuckDB 1.5.6 or newer")),
+            _ => {
+                return Err(format!(
+                    "sqlml: this DuckDB has no C API {API_VERSION}: it needs DuckDB 1.5.6 or newer"
+                ))
+            }
         }
-        let database = access.as_ref().and_then(|access| access.get_database).map(|get| get(info));
+        let database = access
+            .as_ref()
+            .and_then(|access| access.get_database)
+            .map(|get| get(info));
         let Some(database) = database.filter(|database| !database.is_null()) else {
             return Err("sqlml: DuckDB gave no database".into());
         };

@@ -1,7 +1,7 @@
 //! The columns of one chunk while a program runs over it.
 
 use super::plan::Plan;
-use super::{Arm, Column, Element, Kind, Operand, Scalar, Slot};
+use super::{Arm, Column, Element, Kind, Operand, Scalar, Slot, OTHER};
 use crate::error::{Error, Result};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -267,6 +267,17 @@ fn finite(column: Column<'_>) -> bool {
 }
 
 impl Kind {
+    /// A value of the kind, where any will do.
+    pub fn zero(self) -> Scalar {
+        match self {
+            Kind::F64 => Scalar::F64(0.0),
+            Kind::F32 => Scalar::F32(0.0),
+            Kind::I64 => Scalar::I64(0),
+            Kind::Bool => Scalar::Bool(false),
+            Kind::Code => Scalar::Code(OTHER),
+        }
+    }
+
     /// Bytes per value.
     pub fn size(self) -> usize {
         match self {

@@ -144,6 +144,13 @@ impl Program {
         };
         let mut outcome = Ok(());
         for planned in &plan.steps {
+            if rows == 0 {
+                // Kernels compute what is the same for all rows once, into the first of them.
+                for (slot, kind) in self.steps[planned.step].outputs() {
+                    frame.put_uniform(*slot, kind.zero());
+                }
+                continue;
+            }
             outcome = self.steps[planned.step].run(&mut frame, &mut scratch);
             if outcome.is_err() {
                 break;
