@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import duckdb
 import numpy as np
 import onnx
 import pyarrow as pa
@@ -38,10 +40,8 @@ class NativeSession:
         self._inputs = [port.name for port in graph.input]
         self._types = "".join(LETTERS[port.type.tensor_type.elem_type] for port in graph.input)
         self._outputs = {port.name: port.type.tensor_type for port in graph.output}
-        self._connection = open_database(":memory:")
-        extension.load(self._connection)
-        self._connection.execute("SET threads = 1")
-        (self.key,) = self._connection.execute("SELECT sqlml_load(?::BLOB)", [content]).fetchone()  # type: ignore[misc]
+        self._connection = _connection()
+        ((self.key,),) = self._connection.execute("SELECT sqlml_load(?::BLOB)", [content]).fetchall()
 
     def get_outputs(self) -> list[Port]:
         return [Port(name) for name in self._outputs]
@@ -77,6 +77,14 @@ class NativeSession:
         kind = self._outputs.get(output)
         count = 0 if kind is None else kind.shape.dim[1].dim_value
         return f"sqlml_{family}_{count}" if count <= MAX_FIELDS else f"sqlml_{family}_many"
+
+
+@cache
+def _connection() -> duckdb.DuckDBPyConnection:
+    connection = open_database(":memory:")
+    extension.load(connection)
+    connection.execute("SET threads = 1")
+    return connection
 
 
 def _column(values: Any) -> pa.Array:
