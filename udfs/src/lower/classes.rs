@@ -162,7 +162,21 @@ pub fn singles(columns: &[Operand], builder: &mut Builder) -> Result<Vec<Operand
         .collect()
 }
 
-pub fn one_minus(score: Operand, builder: &mut Builder) -> Result<Operand> {
+/// The scores of two classes from the one of the second.
+pub fn pair(how: &str, score: Operand, builder: &mut Builder) -> Result<Vec<Operand>> {
+    if how == "LOGISTIC" {
+        let opposite = builder.elementwise(Op::Neg, &[score])?;
+        return transform(how, &[opposite, score], builder);
+    }
+    let score = if how == "PROBIT" {
+        probit(score, builder)?
+    } else {
+        score
+    };
+    Ok(vec![one_minus(score, builder)?, score])
+}
+
+fn one_minus(score: Operand, builder: &mut Builder) -> Result<Operand> {
     builder.elementwise(Op::Sub, &[constant(1.0), score])
 }
 

@@ -193,15 +193,7 @@ fn linear_classifier(node: &Node, inputs: &[Value], builder: &mut Builder) -> Re
     };
     let post = classes::post_transform(node);
     let scores = match scores.as_slice() {
-        // onnxruntime takes such a score for a probability already: no LOGISTIC on the pair.
-        [score] if labels.len() == 2 => {
-            let score = if post == "PROBIT" {
-                classes::probit(*score, builder)?
-            } else {
-                *score
-            };
-            vec![classes::one_minus(score, builder)?, score]
-        }
+        [score] if labels.len() == 2 => classes::pair(post, *score, builder)?,
         scores => classes::transform(post, scores, builder)?,
     };
     Ok(vec![

@@ -10,6 +10,7 @@ use crate::kernels::elementwise::Op;
 use crate::kernels::softmax::RowFunction;
 use crate::onnx::{Data, Node, Tensor};
 use crate::program::{Builder, Kind};
+use std::f64::consts::{PI, SQRT_2};
 
 pub const OPERATORS: &[Entry] = &[
     ("", "Softmax", |node, inputs, builder| {
@@ -97,90 +98,111 @@ fn batch_normalization(node: &Node, inputs: &[Value], builder: &mut Builder) -> 
     Ok(vec![broadcast(Op::Add, &[&scaled, &bias], builder)?])
 }
 
-/// x Phi(x), or its approximation by tanh.
-fn gelu(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
+/// A function of several steps: in double, and rounded once if its input is float.
+fn in_double(
+    inputs: &[Value],
+    builder: &mut Builder,
+    f: impl Fn(&Value, &mut Builder) -> Result<Value>,
+) -> Result<Vec<Value>> {
     let x = given(inputs, 0)?;
-    let (one, half) = (number(1.0, x, builder)?, number(0.5, x, builder)?);
-    let inner = match node.text("approximate").unwrap_or("none") {
-        "none" => {
-            let root = number(std::f64::consts::SQRT_2, x, builder)?;
+    Ok(vec![match x.kind() {
+        Some(Kind::F64) => f(x, builder)?,
+        Some(Kind::F32) => {
+            let wide = broadcast(Op::Cast(Kind::F64), &[x], builder)?;
+            let value = f(&wide, builder)?;
+            broadcast(Op::Cast(Kind::F32), &[&value], builder)?
+        }
+        kind => return unsupported(format!("an activation of {kind:?}")),
+    }])
+}
+
+/// x Phi(x), or its approximation by tanh; neither cancels for negative x.
+fn gelu(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
+    match node.text("approximate").unwrap_or("none") {
+        // x/2 erfc(-x / sqrt(2))
+        "none" => in_double(inputs, builder, |x, builder| {
+            let (half, root) = (number(0.5, x, builder)?, number(-SQRT_2, x, builder)?);
             let scaled = broadcast(Op::Div, &[x, &root], builder)?;
-            broadcast(Op::Erf, &[&scaled], builder)?
-        }
-        "tanh" => {
-            let (root, cubic) = (
-                number((2.0 / std::f64::consts::PI).sqrt(), x, builder)?,
-                number(0.044715, x, builder)?,
-            );
+            let tail = broadcast(Op::Erfc, &[&scaled], builder)?;
+            let half = broadcast(Op::Mul, &[&half, x], builder)?;
+            broadcast(Op::Mul, &[&half, &tail], builder)
+        }),
+        // x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2 / pi) (x + 0.044715 x^3)
+        "tanh" => in_double(inputs, builder, |x, builder| {
+            let scale = number(2.0 * (2.0 / PI).sqrt(), x, builder)?;
+            let (one, cubic) = (number(1.0, x, builder)?, number(0.044715, x, builder)?);
             let square = broadcast(Op::Mul, &[x, x], builder)?;
-            let cube = broadcast(Op::Mul, &[&square, x], builder)?;
-            let cube = broadcast(Op::Mul, &[&cubic, &cube], builder)?;
-            let sum = broadcast(Op::Add, &[x, &cube], builder)?;
-            let scaled = broadcast(Op::Mul, &[&root, &sum], builder)?;
-            broadcast(Op::Tanh, &[&scaled], builder)?
-        }
-        other => return unsupported(format!("a Gelu approximated by {other}")),
-    };
-    let sum = broadcast(Op::Add, &[&one, &inner], builder)?;
-    let half = broadcast(Op::Mul, &[&half, x], builder)?;
-    Ok(vec![broadcast(Op::Mul, &[&half, &sum], builder)?])
+            let square = broadcast(Op::Mul, &[&cubic, &square], builder)?;
+            let sum = broadcast(Op::Add, &[&one, &square], builder)?;
+            let sum = broadcast(Op::Mul, &[x, &sum], builder)?;
+            let scaled = broadcast(Op::Mul, &[&scale, &sum], builder)?;
+            let gate = broadcast(Op::Sigmoid, &[&scaled], builder)?;
+            broadcast(Op::Mul, &[x, &gate], builder)
+        }),
+        other => unsupported(format!("a Gelu approximated by {other}")),
+    }
 }
 
 /// x max(0, min(1, x / 6 + 1/2))
 fn hard_swish(_: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
-    let x = given(inputs, 0)?;
-    let (zero, one, half) = (
-        number(0.0, x, builder)?,
-        number(1.0, x, builder)?,
-        number(0.5, x, builder)?,
-    );
-    let sixth = number(1.0 / 6.0, x, builder)?;
-    let line = broadcast(Op::Mul, &[x, &sixth], builder)?;
-    let line = broadcast(Op::Add, &[&line, &half], builder)?;
-    let line = broadcast(Op::Max, &[&line, &zero], builder)?;
-    let line = broadcast(Op::Min, &[&line, &one], builder)?;
-    Ok(vec![broadcast(Op::Mul, &[x, &line], builder)?])
+    in_double(inputs, builder, |x, builder| {
+        let (zero, one, half) = (
+            number(0.0, x, builder)?,
+            number(1.0, x, builder)?,
+            number(0.5, x, builder)?,
+        );
+        let sixth = number(1.0 / 6.0, x, builder)?;
+        let line = broadcast(Op::Mul, &[x, &sixth], builder)?;
+        let line = broadcast(Op::Add, &[&line, &half], builder)?;
+        let line = broadcast(Op::Max, &[&line, &zero], builder)?;
+        let line = broadcast(Op::Min, &[&line, &one], builder)?;
+        broadcast(Op::Mul, &[x, &line], builder)
+    })
 }
 
 /// x sigmoid(alpha x)
 fn swish(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
-    let x = given(inputs, 0)?;
-    let alpha = attribute(node, "alpha", 1.0, x, builder)?;
-    let scaled = broadcast(Op::Mul, &[&alpha, x], builder)?;
-    let gate = broadcast(Op::Sigmoid, &[&scaled], builder)?;
-    Ok(vec![broadcast(Op::Mul, &[x, &gate], builder)?])
+    in_double(inputs, builder, |x, builder| {
+        let alpha = attribute(node, "alpha", 1.0, x, builder)?;
+        let scaled = broadcast(Op::Mul, &[&alpha, x], builder)?;
+        let gate = broadcast(Op::Sigmoid, &[&scaled], builder)?;
+        broadcast(Op::Mul, &[x, &gate], builder)
+    })
 }
 
 /// x tanh(softplus(x))
 fn mish(_: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
-    let x = given(inputs, 0)?;
-    let soft = broadcast(Op::Softplus, &[x], builder)?;
-    let gate = broadcast(Op::Tanh, &[&soft], builder)?;
-    Ok(vec![broadcast(Op::Mul, &[x, &gate], builder)?])
+    in_double(inputs, builder, |x, builder| {
+        let soft = broadcast(Op::Softplus, &[x], builder)?;
+        let gate = broadcast(Op::Tanh, &[&soft], builder)?;
+        broadcast(Op::Mul, &[x, &gate], builder)
+    })
 }
 
 /// gamma x, and gamma alpha (e^x - 1) below zero.
 fn selu(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
-    let x = given(inputs, 0)?;
-    let alpha = attribute(node, "alpha", 1.673_263_2, x, builder)?;
-    let gamma = attribute(node, "gamma", 1.050_701, x, builder)?;
-    let below = broadcast(Op::Expm1, &[x], builder)?;
-    let below = broadcast(Op::Mul, &[&alpha, &below], builder)?;
-    let chosen = below_zero(x, &below, x, builder)?;
-    Ok(vec![broadcast(Op::Mul, &[&gamma, &chosen], builder)?])
+    in_double(inputs, builder, |x, builder| {
+        let alpha = attribute(node, "alpha", 1.673_263_2, x, builder)?;
+        let gamma = attribute(node, "gamma", 1.050_701, x, builder)?;
+        let below = broadcast(Op::Expm1, &[x], builder)?;
+        let below = broadcast(Op::Mul, &[&alpha, &below], builder)?;
+        let chosen = below_zero(x, &below, x, builder)?;
+        broadcast(Op::Mul, &[&gamma, &chosen], builder)
+    })
 }
 
 /// x, and alpha (e^(x / alpha) - 1) below zero.
 fn celu(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
-    let x = given(inputs, 0)?;
-    let alpha = attribute(node, "alpha", 1.0, x, builder)?;
-    if node.float("alpha").unwrap_or(1.0) <= 0.0 {
-        return unsupported("a Celu of an alpha that is not positive");
-    }
-    let scaled = broadcast(Op::Div, &[x, &alpha], builder)?;
-    let below = broadcast(Op::Expm1, &[&scaled], builder)?;
-    let below = broadcast(Op::Mul, &[&alpha, &below], builder)?;
-    Ok(vec![below_zero(x, &below, x, builder)?])
+    in_double(inputs, builder, |x, builder| {
+        let alpha = attribute(node, "alpha", 1.0, x, builder)?;
+        if node.float("alpha").unwrap_or(1.0) <= 0.0 {
+            return unsupported("a Celu of an alpha that is not positive");
+        }
+        let scaled = broadcast(Op::Div, &[x, &alpha], builder)?;
+        let below = broadcast(Op::Expm1, &[&scaled], builder)?;
+        let below = broadcast(Op::Mul, &[&alpha, &below], builder)?;
+        below_zero(x, &below, x, builder)
+    })
 }
 
 fn prelu(_: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {

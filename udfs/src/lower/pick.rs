@@ -43,3 +43,19 @@ pub fn gather(
     dims.extend_from_slice(rest);
     Ok(vec![Value::rows(kind, dims, columns, builder)?])
 }
+
+/// ArrayFeatureExtractor of a list of constants and one place per row: labels by index. In ONNX [1, N], the rows along the
+/// second dimension; exporters make [N] of it at once, which is what is given here.
+pub fn by_row(list: &Tensor, places: &Rows, builder: &mut Builder) -> Result<Vec<Value>> {
+    if !matches!(list.dims.as_slice(), [_] | [1, _]) || places.columns.len() != 1 {
+        return unsupported("an ArrayFeatureExtractor of this form");
+    }
+    builder.spend(list.data.len().saturating_mul(64))?;
+    let list = Tensor::new(vec![list.data.len()], list.data.clone())?;
+    let places = Rows {
+        kind: places.kind,
+        dims: vec![],
+        columns: places.columns.clone(),
+    };
+    gather(&list, &places, 0, builder)
+}

@@ -121,6 +121,9 @@ fn gather(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Va
 
 /// ai.onnx.ml's Gather along the last dimension.
 fn extract(_: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Value>> {
+    if let (Value::Constant(list), Value::Rows(places)) = (given(inputs, 0)?, given(inputs, 1)?) {
+        return pick::by_row(list, places, builder);
+    }
     let block = Block::of(given(inputs, 0)?, builder)?;
     let indices = given_constant(inputs, 1)?;
     let (Some(numbers), Some(at)) = (indices.integers(), block.dims.len().checked_sub(1)) else {

@@ -262,7 +262,7 @@ fn pairs(
             "PROBIT" => {
                 return unsupported("the post_transform PROBIT of an SVMClassifier of two classes")
             }
-            _ => vec![classes::one_minus(*score, builder)?, *score],
+            _ => classes::pair(post, *score, builder)?,
         },
         scores => classes::transform(post, scores, builder)?,
     };

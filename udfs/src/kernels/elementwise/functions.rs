@@ -40,7 +40,7 @@ macro_rules! floating {
                     } else if x < 0.0 {
                         -1.0
                     } else {
-                        0.0 as T
+                        x // a zero, or NaN as in numpy
                     }
                 }),
                 Op::Floor => to.one(|x: T| x.floor()),
@@ -56,6 +56,7 @@ macro_rules! floating {
                 Op::Sin => to.one(move |x: T| back(math::sin(through(x)))),
                 Op::Cos => to.one(move |x: T| back(math::cos(through(x)))),
                 Op::Erf => to.one(move |x: T| back(math::erf(through(x)))),
+                Op::Erfc => to.one(math(libm::erfc)),
                 Op::Tan => to.one(math(libm::tan)),
                 Op::Asin => to.one(math(libm::asin)),
                 Op::Acos => to.one(math(libm::acos)),

@@ -35,6 +35,8 @@ pub enum Op {
     Tanh,
     Sigmoid,
     Erf,
+    /// 1 - Erf, exact where that cancels.
+    Erfc,
     Softplus,
     Relu,
     // of two numbers
@@ -81,7 +83,7 @@ pub fn result(op: Op, kinds: &[Kind]) -> Result<Kind> {
             | Acos | Atan,
             [kind],
         )
-        | (Sinh | Cosh | Asinh | Acosh | Atanh | Tanh | Sigmoid | Erf | Softplus, [kind])
+        | (Sinh | Cosh | Asinh | Acosh | Atanh | Tanh | Sigmoid | Erf | Erfc | Softplus, [kind])
             if float(*kind) =>
         {
             Some(*kind)
