@@ -8,9 +8,11 @@ STAMP := $(VENV)/.installed
 EXTENSION := sqlml/native/sqlml.duckdb_extension
 PYTEST_ARGS ?=
 SWEEP_ARGS ?=
+BENCH_ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
+.PRECIOUS: $(VENV)-%/.installed
 .PHONY: help setup ext ext-where-possible demo demo-hbase test check rust format lint types imports bench sweep models build clean
 
 help: ## Print this help
@@ -71,16 +73,17 @@ types: $(STAMP) ## Check the types of sqlml/ (mypy --strict)
 imports: $(STAMP) ## Check that imports go one way
 	@$(BIN)/lint-imports
 
-bench: $(STAMP) ext-where-possible ## Measure each engine beside pandas, onnxruntime and an Arrow UDF
-	@$(BIN)/python -m bench
-
-# orbital 0.6 pins an older onnx than sqlml is tested with, so the peers have an environment of their own.
-$(VENV)-sweep/.installed: pyproject.toml constraints.txt
-	@test -x $(VENV)-sweep/bin/python || $(PYTHON) -m venv $(VENV)-sweep
-	@grep -v '^onnx==' constraints.txt > $(VENV)-sweep/constraints.txt
-	@$(VENV)-sweep/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint $(VENV)-sweep/constraints.txt --editable '.[sweep]'
+# Peers pin what sqlml does not (orbital 0.6: an onnx before 1.23), so they have environments of their own.
+$(VENV)-%/.installed: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV)-$*: a few minutes the first time, nothing later."
+	@test -x $(VENV)-$*/bin/python || $(PYTHON) -m venv $(VENV)-$*
+	@grep -v '^onnx==' constraints.txt > $(VENV)-$*/constraints.txt
+	@$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint $(VENV)-$*/constraints.txt --editable '.[$*]'
 	@touch $@
+
+bench: $(VENV)-bench/.installed ext ## Every engine beside its peers, as ratios (BENCH_ARGS="--only memory --save")
+	@$(VENV)-bench/bin/python -m bench $(BENCH_ARGS)
 
 sweep: $(VENV)-sweep/.installed ## Every estimator of scikit-learn through sqlml, skl2onnx and orbital (SWEEP_ARGS="SVC KMeans")
 	@$(VENV)-sweep/bin/python -m bench.sweep $(SWEEP_ARGS)
@@ -93,5 +96,5 @@ build: $(STAMP) ## Make the wheel in dist/, with the native extension where carg
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 clean: ## Remove everything that the other targets made
-	rm -rf $(VENV) $(VENV)-sweep udfs/target udfs/build sqlml/native .demo .demo-hbase build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(VENV)-sweep $(VENV)-bench .bench udfs/target udfs/build sqlml/native .demo .demo-hbase build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

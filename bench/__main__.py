@@ -1,3 +1,5 @@
-from bench.engines import main
+"""python -m bench"""
+
+from bench.command import main
 
 main()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ import yaml
 from sqlml.convert import OnnxModel, open_worker
 
 KINDS = {"float64": "double", "int64": "long", "int32": "integer", "bool": "boolean"}
+FITTED = Path(".bench")
+"""Fitted models stay here between runs: 300 trees of depth 8 take a minute. `make clean` removes them."""
+COLUMNS = 10
 
 
 @dataclass(frozen=True)
@@ -29,56 +34,139 @@ class Case:
     rows: pd.DataFrame
     onnx: OnnxModel
 
+    @property
+    def is_mixed(self) -> bool:
+        return any(column.is_text for column in self.onnx.signature.columns)
 
-def ten_doubles(rows: int) -> dict[str, Callable[[], tuple[Any, pd.DataFrame]]]:
-    """The models of FACTS.md on ten DOUBLE columns."""
-    from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
-    from sklearn.linear_model import LogisticRegression
 
+@dataclass(frozen=True)
+class Task:
+    """How a case is made: estimators that are not fitted yet, and what they are fitted and asked on."""
+
+    name: str
+    estimator: Callable[[], Any]
+    rows: Callable[[int], tuple[pd.DataFrame, Any, pd.DataFrame]]
+    """For so many rows to ask: (known, labels, asked)."""
+
+
+def ten_doubles(rows: int, columns: int = COLUMNS) -> tuple[pd.DataFrame, Any, pd.DataFrame]:
+    """The rows of FACTS.md: ten DOUBLE columns."""
     rng = np.random.default_rng(0)
-    names = [f"f{i}" for i in range(10)]
-    known = pd.DataFrame(rng.normal(size=(20_000, 10)), columns=names)
+    names = [f"f{i}" for i in range(columns)]
+    known = pd.DataFrame(rng.normal(size=(20_000, columns)), columns=names)
     label = (known["f0"] + known["f1"] * known["f2"] + rng.normal(scale=0.3, size=len(known)) > 0).astype(int)
-    asked = pd.DataFrame(rng.normal(size=(rows, 10)), columns=names)
-    estimators = {
-        "LogisticRegression": LogisticRegression(),
-        "GradientBoosting 100x3": GradientBoostingClassifier(n_estimators=100, max_depth=3, random_state=0),
-        "RandomForest 100x10": RandomForestClassifier(100, max_depth=10, random_state=0),
-        "HistGradientBoosting 100x31": HistGradientBoostingClassifier(
-            max_iter=100, early_stopping=False, random_state=0
-        ),
-    }
-    return {name: lambda e=estimator: (e.fit(known, label), asked) for name, estimator in estimators.items()}
+    return known, label, pd.DataFrame(rng.normal(size=(rows, columns)), columns=names)
 
 
-def telco(rows: int) -> dict[str, Callable[[], tuple[Any, pd.DataFrame]]]:
-    """The demo's pipelines on its customers (3 numbers, 6 flags, 10 texts), repeated up to `rows`."""
+def telco(rows: int) -> tuple[pd.DataFrame, Any, pd.DataFrame]:
+    """The demo's customers (3 numbers, 6 flags, 10 texts), repeated up to `rows`."""
     from sqlml.demo.customers import FEATURES, LABEL, customers
-    from sqlml.demo.training import gradient_boosting, logistic_regression
 
     known = customers()
-    asked = known[FEATURES].take(np.arange(rows) % len(known)).reset_index(drop=True)
-    return {
-        "Telco pipeline, LogisticRegression": lambda: (logistic_regression().fit(known[FEATURES], known[LABEL]), asked),
-        "Telco pipeline, GradientBoosting": lambda: (gradient_boosting().fit(known[FEATURES], known[LABEL]), asked),
-    }
+    return known[FEATURES], known[LABEL], known[FEATURES].take(np.arange(rows) % len(known)).reset_index(drop=True)
 
 
-def prepare(name: str, make: Callable[[], tuple[Any, pd.DataFrame]]) -> Case:
-    """Fit and convert."""
+def _boosting(trees: int, depth: int) -> Any:
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    return GradientBoostingClassifier(n_estimators=trees, max_depth=depth, random_state=0)
+
+
+def _histograms() -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=0)
+
+
+def _forest() -> Any:
+    from sklearn.ensemble import RandomForestClassifier
+
+    return RandomForestClassifier(100, max_depth=10, random_state=0)
+
+
+def _lightgbm() -> Any:
+    from lightgbm import LGBMClassifier
+
+    return LGBMClassifier(
+        n_estimators=1000, num_leaves=255, learning_rate=0.05, min_child_samples=5, verbose=-1, random_state=0
+    )
+
+
+def _network() -> Any:
+    from sklearn.neural_network import MLPClassifier
+
+    return MLPClassifier((64, 32), max_iter=20, random_state=0)
+
+
+def _linear() -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression()
+
+
+def _telco_linear() -> Any:
+    from sqlml.demo.training import logistic_regression
+
+    return logistic_regression()
+
+
+def _telco_boosting() -> Any:
+    from sqlml.demo.training import gradient_boosting
+
+    return gradient_boosting()
+
+
+LINEAR = "LogisticRegression"
+SMALL_BOOSTING = "GradientBoosting 100x3"
+TASKS = (
+    Task(LINEAR, _linear, ten_doubles),
+    Task(SMALL_BOOSTING, lambda: _boosting(100, 3), ten_doubles),
+    Task("HistGradientBoosting 100x31", _histograms, ten_doubles),
+    Task("RandomForest 100x10", _forest, ten_doubles),
+    Task("GradientBoosting 300x8", lambda: _boosting(300, 8), ten_doubles),
+    Task("LightGBM 1000x255", _lightgbm, ten_doubles),
+    Task("MLP 64x32", _network, ten_doubles),
+    Task("Telco pipeline, LogisticRegression", _telco_linear, telco),
+    Task("Telco pipeline, GradientBoosting", _telco_boosting, telco),
+)
+
+
+def named(name: str) -> Task:
+    return next(task for task in TASKS if task.name == name)
+
+
+def prepare(task: Task, rows: int) -> Case:
+    """Fit (or take what was fitted before) and convert."""
+    known, labels, asked = task.rows(rows)
+    estimator = fitted(task.name, lambda: task.estimator().fit(known, labels))
+    return Case(task.name, estimator, asked, convert(estimator, asked))
+
+
+def fitted(name: str, fit: Callable[[], Any]) -> Any:
+    """What `fit` gives, kept between runs."""
+    FITTED.mkdir(exist_ok=True)
+    versions = f"{version('scikit-learn')}-{version('lightgbm')}-{version('numpy')}"
+    path = FITTED / f"{name.replace(' ', '-').replace(',', '')}-{versions}.pickle"
+    if path.exists():
+        return pickle.loads(path.read_bytes())  # noqa: S301  # this program wrote it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # how well it converges is not measured
-        estimator, rows = make()
+        made = fit()
+    path.write_bytes(pickle.dumps(made))
+    return made
+
+
+def convert(estimator: Any, rows: pd.DataFrame) -> OnnxModel:
     with tempfile.TemporaryDirectory() as folder:
-        _save(Path(folder), estimator, rows)
+        _save(Path(folder), estimator, rows.dtypes.to_dict())
         with open_worker(Path(folder), log=lambda line: None) as worker:
-            return Case(name, estimator, rows, worker.convert())
+            return worker.convert()
 
 
-def _save(folder: Path, estimator: Any, rows: pd.DataFrame) -> None:
+def _save(folder: Path, estimator: Any, types: Mapping[Any, Any]) -> None:
     """The files that mlflow.sklearn.log_model writes."""
     columns = [
-        {"name": name, "type": KINDS.get(str(kind), "string"), "required": False} for name, kind in rows.dtypes.items()
+        {"name": name, "type": KINDS.get(str(kind), "string"), "required": False} for name, kind in types.items()
     ]
     flavor = {"pickled_model": "model.pkl", "serialization_format": "cloudpickle"}
     about = {

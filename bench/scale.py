@@ -1,9 +1,11 @@
 """Scoring a table that does not fit into memory: seconds, rows/s and the peak of this process's memory.
 
     python -m bench.scale 10000000 100000000
+    python -m bench.scale --engine native 10000000 100000000
 
 Each size runs in a process of its own, on a file, with DuckDB's memory_limit at 1 GB: a full scoring of a logistic
-regression over ten DOUBLE columns, and an incremental one that finds nothing to do. Beside it, in the same process,
+regression over ten DOUBLE columns (with native: gradient boosting of 100 trees of depth 3), and an incremental one
+that finds nothing to do. Beside it, in the same process,
 `CREATE TABLE AS SELECT key, prediction`: what DuckDB takes without stamps, hashes, keys to check or resuming.
 """
 
@@ -22,14 +24,14 @@ COLUMNS = 10
 MEMORY_LIMIT = "1GB"
 
 
-def main(sizes: list[int]) -> None:
+def main(sizes: list[int], engine: str) -> None:
     with tempfile.TemporaryDirectory(prefix="sqlml-bench-", dir=Path.cwd()) as folder:
         model = Path(folder) / "model"
-        train(model)
+        train(model, engine)
         measured = []
         for rows in sizes:
             done = subprocess.run(
-                [sys.executable, "-m", "bench.scale", "--one", str(rows), str(model), folder],
+                [sys.executable, "-m", "bench.scale", "--one", str(rows), str(model), folder, engine],
                 stdout=subprocess.PIPE, text=True, check=True,
             )  # fmt: skip
             measured.append(json.loads(done.stdout.splitlines()[-1]))
@@ -39,10 +41,11 @@ def main(sizes: list[int]) -> None:
         print(f"peak memory at {measured[-1]['rows']:,} rows: {ratio:.2f} times that at {measured[0]['rows']:,}")
 
 
-def train(path: Path) -> None:
+def train(path: Path, engine: str) -> None:
     import mlflow
     import numpy as np
     import pandas as pd
+    from sklearn.ensemble import GradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(0)
@@ -50,21 +53,22 @@ def train(path: Path) -> None:
     labels = np.where(rows.sum(axis=1) > 0, "yes", "no")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = LogisticRegression().fit(rows, labels)
+        estimator = GradientBoostingClassifier() if engine == "native" else LogisticRegression()
+        model = estimator.fit(rows, labels)
         signature = mlflow.models.infer_signature(rows, labels)
         mlflow.sklearn.save_model(
             model, path, signature=signature, serialization_format="cloudpickle", pip_requirements=["scikit-learn"]
         )
 
 
-def one(rows: int, model: str, folder: str) -> None:
+def one(rows: int, model: str, folder: str, engine: str) -> None:
     import sqlml
 
     file = Path(folder) / f"{rows}.duckdb"
     subprocess.run([sys.executable, "-c", MAKE.format(file=str(file), rows=rows, columns=COLUMNS)], check=True)
     config = {"memory_limit": MEMORY_LIMIT, "temp_directory": f"{folder}/spill"}
     with sqlml.connect(file, config=config) as connection, Peak() as peak:
-        sqlml.deploy_db(connection, model, name="scale", table="points", key="id", score=False)
+        sqlml.deploy_db(connection, model, name="scale", table="points", key="id", engine=engine, score=False)
         began = time.perf_counter()
         full = sqlml.score(connection, "scale")
         full_seconds = time.perf_counter() - began
@@ -123,6 +127,9 @@ def line(measured: dict[str, float]) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        one(int(sys.argv[2]), sys.argv[3], sys.argv[4])
+        one(int(sys.argv[2]), *sys.argv[3:6])
     else:
-        main([int(argument) for argument in sys.argv[1:]] or [10_000_000])
+        arguments = sys.argv[1:]
+        chosen = arguments[1] if arguments[:1] == ["--engine"] else "auto"
+        given = [int(argument) for argument in arguments if argument.isdigit()]
+        main(given or [10_000_000], chosen)

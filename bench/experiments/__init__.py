@@ -1,0 +1,1 @@
+"""Each module measures one thing and yields lines; `EXPERIMENTS` of bench.command lists them."""
