@@ -46,6 +46,8 @@ class Graph:
         """What a missing text must be for the original: "nan" (the default) or "none"."""
         self.wishes: dict[str, str] = {}
         """What the steps were fitted on, per text column: the first one that cares decides."""
+        self.notes: dict[str, str] = {}
+        """What an explanation needs beside the graph, as metadata of the model: see explaining.py."""
         self.single = False
         """Does a part of it compute in float32, as the original does?"""
         self._candidates: list[str] = []
@@ -311,6 +313,7 @@ class Graph:
         )
         opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="sqlml")
+        helper.set_model_props(model, self.notes)
         return bytes(model.SerializeToString())
 
 

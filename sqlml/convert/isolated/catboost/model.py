@@ -54,6 +54,8 @@ class CatTree:
     left: Array
     right: Array
     value: Array
+    cover: Array | None
+    """By node the weight of its training rows, where the model keeps it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,13 +169,16 @@ class _Reader:
             right[first + path] = 2 ** (level + 1) - 1 + path + 2**level
         asked: list[Split | None] = [split for level, split in enumerate(splits) for _ in range(2**level)]
         value = np.concatenate([np.zeros((inner, self.width)), values])
-        return CatTree((*asked, *[None] * (inner + 1)), left, right, value)
+        weights = np.array(tree.get("leaf_weights") or (), dtype=np.float64)
+        cover = np.concatenate([np.zeros(inner), weights]) if len(weights) == 2**depth else None
+        return CatTree((*asked, *[None] * (inner + 1)), left, right, value, cover)
 
     def branching(self, tree: Mapping[str, Any]) -> CatTree:
         splits: list[Split | None] = []
         left: list[int] = []
         right: list[int] = []
         value: list[Any] = []
+        weight: list[float | None] = []
         waiting: list[tuple[Mapping[str, Any], int, bool]] = [(tree, -1, False)]
         while waiting:
             node, parent, is_right = waiting.pop()
@@ -181,6 +186,7 @@ class _Reader:
             if parent >= 0:
                 (right if is_right else left)[parent] = place
             inner = "split" in node
+            weight.append(0.0 if inner else node.get("weight"))
             splits.append(self.split(node["split"]) if inner else None)
             left.append(-1)
             right.append(-1)
@@ -189,4 +195,5 @@ class _Reader:
             )
             if inner:
                 waiting += [(node["right"], place, True), (node["left"], place, False)]
-        return CatTree(tuple(splits), np.array(left), np.array(right), np.array(value))
+        cover = None if None in weight else np.array(weight, dtype=np.float64)
+        return CatTree(tuple(splits), np.array(left), np.array(right), np.array(value), cover)

@@ -47,7 +47,8 @@ def raw(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
 
 def regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     graph = ctx.graph
-    said, model = scores(ctx, est, table, step)
+    raw, model = scores(ctx, est, table, step)
+    said = raw
     kind = est._get_default_prediction_type()
     if kind == "Exponent":
         said = graph.op("Exp", said)
@@ -56,7 +57,7 @@ def regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Predicti
         said = graph.join([graph.gather(said, [0]), variance])
     elif kind != "RawFormulaVal":
         raise refuse(est, step, f"it predicts {kind}, which is not known.")
-    return Prediction("regressor", said, targets=model.width)
+    return Prediction("regressor", said, targets=model.width, score=raw)
 
 
 def classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
@@ -65,7 +66,7 @@ def classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Predict
     if model.loss in ("MultiLogloss", "MultiCrossEntropy"):
         # Several labels at once: `predict` answers a matrix of 0 and 1.
         above = graph.op("Greater", said, graph.double([0.0]))
-        return Prediction("regressor", graph.as_double(above), targets=model.width)
+        return Prediction("regressor", graph.as_double(above), targets=model.width, score=said)
     labels = class_labels(est, step)
     if model.width == 1:
         if len(labels) != 2:

@@ -22,11 +22,12 @@ def raw_scores(graph: Graph, model: Model, tensor: str, members: Members) -> str
         for k in range(model.width):
             placed.append(
                 Tree(decisions.feature, decisions.threshold, decisions.left, decisions.right, decisions.missing_left,
-                     tree.value[:, k], k)
+                     tree.value[:, k], k, tree.cover)
             )  # fmt: skip
     if not placed:
         return graph.rows(model.bias)
-    sums = tree_ensemble(graph, tensor, placed, model.width)
+    parts_of = {place: feature for (feature, _), place in members.items()}
+    sums = tree_ensemble(graph, tensor, placed, model.width, parts_of=parts_of)
     if model.scale != 1.0:
         sums = graph.op("Mul", sums, graph.double([model.scale] * model.width))
     return graph.op("Add", sums, graph.double(model.bias))

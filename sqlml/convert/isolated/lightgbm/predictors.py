@@ -36,14 +36,14 @@ def predictors() -> dict[type, Predict]:
 
 def values(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     """A Booster, a regressor or a ranker: one number, or one for each class."""
-    said, model = answered(ctx, est, table, step)
-    return Prediction("regressor", said, targets=model.width)
+    raw, said, model = answered(ctx, est, table, step)
+    return Prediction("regressor", said, targets=model.width, score=raw)
 
 
 def classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     """The first of the most probable classes, where the probabilities are what the objective makes of the scores."""
     graph = ctx.graph
-    said, model = answered(ctx, est, table, step)
+    raw, said, model = answered(ctx, est, table, step)
     if not model.objective:
         # With an objective of one's own LGBMClassifier answers raw scores, also as its prediction.
         return Prediction("regressor", said, targets=model.width)
@@ -53,7 +53,7 @@ def classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Predict
     if model.width not in (1, len(labels)) or (model.width == 1 and len(labels) != 2):
         raise refuse(est, step, f"it has {model.width} scores for {len(labels)} classes.")
     probabilities = two_columns(graph, said) if model.width == 1 else said
-    return Prediction("classifier", best(graph, probabilities), labels, probabilities)
+    return Prediction("classifier", best(graph, probabilities), labels, probabilities, score=raw)
 
 
 def of_one_class(ctx: Context, est: Estimator, model: Model, labels: tuple[Any, ...], step: str) -> Prediction:
@@ -63,7 +63,8 @@ def of_one_class(ctx: Context, est: Estimator, model: Model, labels: tuple[Any, 
     return Prediction("classifier", ctx.graph.as_int(ctx.graph.rows([0.0])), labels)
 
 
-def answered(ctx: Context, est: Estimator, table: Table, step: str) -> tuple[str, Model]:
+def answered(ctx: Context, est: Estimator, table: Table, step: str) -> tuple[str, str, Model]:
+    """The scores, and what the objective makes of them."""
     model = model_of(est)
     name, *settings = model.objective or ("",)
     link = LINKS.get(name) if name else identity
@@ -73,7 +74,7 @@ def answered(ctx: Context, est: Estimator, table: Table, step: str) -> tuple[str
         why = "it stops adding trees when a prediction seems certain (pred_early_stop)."
         raise refuse(est, step, why, "Set pred_early_stop=False and log it again.")
     raw = raw_scores(ctx.graph, model, prepared(ctx, est, model, table, step), est, step)
-    return link(ctx.graph, raw, tuple(settings)), model
+    return raw, link(ctx.graph, raw, tuple(settings)), model
 
 
 def prepared(ctx: Context, est: Estimator, model: Model, table: Table, step: str) -> Table:

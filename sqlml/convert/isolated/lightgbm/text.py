@@ -44,6 +44,8 @@ class TextTree:
     """The categories that go left."""
     linear: tuple[Linear, ...] = ()
     """Per leaf, where the tree is a linear one."""
+    count: Array | None = None
+    """Per leaf the training rows that came to it, where the text says so."""
 
     def missing(self) -> Array:
         return (self.decision >> 2) & 3
@@ -138,6 +140,7 @@ def _tree(entries: Mapping[str, str], features: int) -> TextTree:
         value=_doubles(entries, "leaf_value", leaves),
         sets=_sets(entries),
         linear=_linear(entries, leaves) if int(entries.get("is_linear", "0")) else (),
+        count=_doubles(entries, "leaf_count", leaves) if entries.get("leaf_count") else None,
     )
     _check(tree, features)
     return tree

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,6 +48,11 @@ class Columns:
     def _next(self) -> int:
         self._count += 1
         return self._count - 1
+
+    def parts(self) -> dict[int, int]:
+        """The feature that each column behind the data is about."""
+        members = {place: feature for (feature, _), place in self._members.items()}
+        return {**{place: feature for feature, place in self._zeros.items()}, **members}
 
     def tensor(self) -> str:
         parts, places = [self.graph.tensor(self.table)], list(range(len(self.table)))
@@ -105,7 +111,7 @@ def raw_scores(graph: Graph, model: Model, table: Table, est: Estimator, step: s
         total = linear_sums(graph, model, shapes, columns, table, est, step)
     else:
         placed = [valued(s, tree.value, i % model.width) for i, (s, tree) in enumerate(zipped(shapes, model.trees))]
-        total = tree_ensemble(graph, columns.tensor(), placed, model.width)
+        total = tree_ensemble(graph, columns.tensor(), placed, model.width, parts_of=columns.parts())
     if model.average:
         total = graph.op("Div", total, graph.double([float(model.iterations)]))
     return total
@@ -137,7 +143,15 @@ def shape(tree: TextTree, columns: Columns, *, dense: bool) -> Tree:
         right=np.concatenate([right, none]),
         missing_left=np.concatenate([missing_left, zeros]),
         value=np.zeros(inner + leaves),
+        cover=covers(tree),
     )
+
+
+def covers(tree: TextTree) -> Array | None:
+    """By node. A tree of one leaf, which has no count, needs none."""
+    if tree.count is None:
+        return np.ones(1) if len(tree.value) == 1 else None
+    return np.concatenate([np.zeros(len(tree.feature)), tree.count])
 
 
 def intervals(categories: Sequence[int], target: int) -> Tree:
@@ -190,7 +204,7 @@ def past_zero(threshold: Array) -> Array:
 
 def valued(shape: Tree, leaves: Sequence[float] | Array, target: int = 0) -> Tree:
     value = np.concatenate([np.zeros(len(shape.value) - len(leaves)), np.asarray(leaves, dtype=np.float64)])
-    return Tree(shape.feature, shape.threshold, shape.left, shape.right, shape.missing_left, value, target)
+    return replace(shape, value=value, target=target)
 
 
 def linear_sums(

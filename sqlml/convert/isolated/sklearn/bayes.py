@@ -17,7 +17,7 @@ def posterior(ctx: Context, est: Estimator, joint: str, step: str) -> Prediction
     labels = class_labels(est, step)
     if len(labels) < 2:
         raise refuse(est, step, "it knows one class only.", "Train on two classes or more.")
-    return Prediction("classifier", best(ctx.graph, joint), labels, shares(ctx.graph, joint))
+    return Prediction("classifier", best(ctx.graph, joint), labels, shares(ctx.graph, joint), score=joint)
 
 
 def shares(graph: Graph, joint: str) -> str:

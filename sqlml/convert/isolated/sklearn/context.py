@@ -25,7 +25,8 @@ class Prediction:
     """What a predictor answers, as tensors.
 
     `values` is the class index (int64 [N, 1]) or the regressor's doubles [N, targets]. `decision` is decision_function
-    as a matrix, where the estimator has it: [N, 1] for two classes.
+    as a matrix, where the estimator has it: [N, 1] for two classes. `score` is what an explanation explains, where that
+    is neither the decision nor, without one, the probabilities or the values; "" where there is nothing to explain.
     """
 
     kind: Literal["classifier", "regressor"]
@@ -35,6 +36,7 @@ class Prediction:
     decision: str | None = None
     targets: int = 1
     precision: Literal["double", "float"] = "double"
+    score: str | None = None
 
 
 Transform = Callable[["Context", Estimator, Table, str], Table]

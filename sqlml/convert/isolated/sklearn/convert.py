@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from onnx import TensorProto
 
 from sqlml.convert.isolated import libraries
+from sqlml.convert.isolated.explaining import note_score
 from sqlml.convert.isolated.graph import Graph
 from sqlml.convert.isolated.sklearn import registry
 from sqlml.convert.isolated.sklearn.compose import run
@@ -134,6 +135,9 @@ def finished(graph: Graph, said: Prediction, columns: Sequence[ColumnLike]) -> C
     if said.probabilities is not None:
         graph.named(said.probabilities, "probabilities")
         outputs.append(("probabilities", TensorProto.DOUBLE, len(said.classes)))
+    score = said.decision or said.probabilities or said.values if said.score is None else said.score
+    if said.kind == "regressor" or score != said.values:
+        note_score(graph.notes, score)
     graph.finish_error()
     outputs.append(("error", TensorProto.INT64, 1))
     return Converted(

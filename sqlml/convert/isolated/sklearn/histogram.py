@@ -72,6 +72,10 @@ class Membership:
             self.columns[key] = len(self.table) + len(self.columns)
         return self.columns[key]
 
+    def parts(self) -> dict[int, int]:
+        """The feature that each extra column is about."""
+        return {place: feature for (feature, _), place in self.columns.items()}
+
     def tensor(self) -> str:
         """The data and the extra columns."""
         graph = self.ctx.graph
@@ -119,7 +123,8 @@ def predictor_tree(predictor: Any, target: int, membership: Membership) -> Tree:
         missing_left[i] = 1 - missing_left[i]
     left[is_leaf] = -1
     right[is_leaf] = -1
-    return Tree(feature, threshold, left, right, missing_left, nodes["value"].astype(np.float64), target)
+    value, cover = nodes["value"].astype(np.float64), nodes["count"].astype(np.float64)
+    return Tree(feature, threshold, left, right, missing_left, value, target, cover)
 
 
 def raw_scores(ctx: Context, est: Estimator, table: Table, step: str) -> tuple[str, int]:
@@ -127,7 +132,8 @@ def raw_scores(ctx: Context, est: Estimator, table: Table, step: str) -> tuple[s
     start: Sequence[float] = np.asarray(est._baseline_prediction, dtype=np.float64).reshape(-1).tolist()
     trees = [leaf(value, k) for k, value in enumerate(start)]
     trees += [predictor_tree(p, k, membership) for stage in est._predictors for k, p in enumerate(stage)]
-    return tree_ensemble(ctx.graph, membership.tensor(), trees, len(start)), len(start)
+    sums = tree_ensemble(ctx.graph, membership.tensor(), trees, len(start), parts_of=membership.parts())
+    return sums, len(start)
 
 
 def hist_classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
@@ -143,7 +149,7 @@ def hist_regressor(ctx: Context, est: Estimator, table: Table, step: str) -> Pre
     raw, _ = raw_scores(ctx, est, table, step)
     link = type(est._loss.link).__name__
     if link == "LogLink":
-        return Prediction("regressor", ctx.graph.op("Exp", raw))
+        return Prediction("regressor", ctx.graph.op("Exp", raw), score=raw)
     if link != "IdentityLink":
         raise refuse(est, step, f"its loss {est.loss!r} has a link that is not known.")
     return Prediction("regressor", raw)

@@ -167,7 +167,7 @@ def generalized(ctx: Context, est: Estimator, table: Table, step: str) -> Predic
     said = linear_regressor(ctx, est, table, step)
     link = type(est._base_loss.link).__name__
     if link == "LogLink":
-        return replace(said, values=ctx.graph.op("Exp", said.values))
+        return replace(said, values=ctx.graph.op("Exp", said.values), score=said.values)
     if link != "IdentityLink":
         raise refuse(est, step, f"its link {link} is not known.")
     return said

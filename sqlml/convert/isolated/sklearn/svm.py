@@ -140,7 +140,8 @@ def classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Predict
         values = best(graph, decision)
     else:
         values = graph.argmax(votes(graph, graph.op("Greater", pairwise, zero), width))
-    return Prediction("classifier", values, labels, probabilities, decision)
+    # A score for each pair of classes is none for each class, and three classes have three pairs.
+    return Prediction("classifier", values, labels, probabilities, decision, score=None if rest else "")
 
 
 def coupled(ctx: Context, est: Estimator, pairwise: str, width: int, step: str) -> str:

@@ -41,7 +41,7 @@ def decided(
         threshold = 0.5 if method == "predict_proba" else 0.0
     reached = graph.op("GreaterOrEqual", score, graph.double([float(threshold)]))
     values = graph.as_int(graph.op("Not", reached) if first else reached)
-    return Prediction("classifier", values, said.classes, said.probabilities, said.decision)
+    return Prediction("classifier", values, said.classes, said.probabilities, said.decision, score=said.score)
 
 
 PREDICTORS: Predicts = {

@@ -8,7 +8,7 @@ is then summed in the original's own order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse
 from onnx import numpy_helper
 
+from sqlml.convert.isolated.explaining import note_trees
 from sqlml.convert.isolated.graph import Array, Graph
 from sqlml.convert.isolated.sklearn.context import Context, Estimator, Prediction, Predicts, below, refuse
 from sqlml.convert.isolated.sklearn.linear import above, class_labels, expit, two_columns
@@ -35,23 +36,37 @@ class Tree:
     missing_left: Array
     value: Array
     target: int = 0
+    cover: Array | None = None
+    """The weight of the training rows that reached each node; what stands at inner nodes is not used."""
 
 
 def leaf(value: float, target: int = 0) -> Tree:
     """A constant as a tree of one leaf: what a sum starts from."""
     zero, none = np.zeros(1, dtype=np.int64), np.full(1, -1, dtype=np.int64)
-    return Tree(zero, np.zeros(1), none, none, zero, np.array([value], dtype=np.float64), target)
+    return Tree(zero, np.zeros(1), none, none, zero, np.array([value], dtype=np.float64), target, np.ones(1))
 
 
 def fitted_tree(tree: Any, value: Array, target: int = 0) -> Tree:
     """A fitted sklearn.tree._tree.Tree with these values for its nodes."""
     # Trees know missing values since 1.3, and refuse them before.
     missing = np.asarray(getattr(tree, "missing_go_to_left", np.zeros(tree.node_count)), dtype=np.int64)
-    return Tree(tree.feature, tree.threshold, tree.children_left, tree.children_right, missing, value, target)
+    cover = np.asarray(tree.weighted_n_node_samples, dtype=np.float64)
+    return Tree(tree.feature, tree.threshold, tree.children_left, tree.children_right, missing, value, target, cover)
 
 
-def tree_ensemble(graph: Graph, tensor: str, trees: Sequence[Tree], targets: int, *, single: bool = False) -> str:
-    """The sums [N, targets], tree after tree from 0; `single`: all of it is float32, the tensors too."""
+def tree_ensemble(
+    graph: Graph,
+    tensor: str,
+    trees: Sequence[Tree],
+    targets: int,
+    *,
+    single: bool = False,
+    parts_of: Mapping[int, int] | None = None,
+) -> str:
+    """The sums [N, targets], tree after tree from 0; `single`: all of it is float32, the tensors too.
+
+    `parts_of` says of a column that was made for some splits which feature of the model it is a part of.
+    """
     real = np.float32 if single else np.float64
     roots: list[int] = []
     parts: dict[str, list[Array]] = {k: [] for k in ("f", "s", "t", "tl", "e", "el", "m", "lt", "lw")}
@@ -83,7 +98,7 @@ def tree_ensemble(graph: Graph, tensor: str, trees: Sequence[Tree], targets: int
         leaves += len(weights)
     whole = {k: np.concatenate(v) for k, v in parts.items()}
     ints = {k: v.astype(np.int64).tolist() for k, v in whole.items() if k not in ("s", "lw")}
-    return graph.op(
+    sums = graph.op(
         "TreeEnsemble",
         tensor,
         domain="ai.onnx.ml",
@@ -102,6 +117,10 @@ def tree_ensemble(graph: Graph, tensor: str, trees: Sequence[Tree], targets: int
         leaf_targetids=ints["lt"],
         leaf_weights=numpy_helper.from_array(np.asarray(whole["lw"], dtype=real)),
     )
+    covers = [tree.cover[tree.left < 0] for tree in trees if tree.cover is not None]
+    if len(covers) == len(trees):
+        note_trees(graph.notes, sums, np.concatenate(covers), parts_of or {})
+    return sums
 
 
 def as_float32(ctx: Context, est: Estimator, table: Table, step: str, *, nan: bool) -> str:

@@ -41,7 +41,8 @@ def predicted(ctx: Context, model: SparkModel, table: Table, step: str) -> Predi
     if answer.kind == "regressor":
         return Prediction("regressor", answer.values)
     probabilities = answer.probabilities if found.predictor.get("probabilityCol", "probability") else None
-    return Prediction("classifier", answer.values, classes_of(frame, found, answer, probabilities), probabilities)
+    classes = classes_of(frame, found, answer, probabilities)
+    return Prediction("classifier", answer.values, classes, probabilities, score=answer.raw or "")
 
 
 def run(frame: Frame, stage: Stage) -> Answer | None:

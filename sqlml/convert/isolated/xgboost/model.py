@@ -38,6 +38,8 @@ class JsonTree:
     """[nodes, K]: what a leaf adds; K is 1, but for a tree of all targets."""
     sets: Mapping[int, tuple[int, ...]]
     """Per categorical node the categories that go right."""
+    cover: Array | None
+    """By node the sum of the hessians of its training rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +201,7 @@ def _tree(tree: Mapping[str, Any], features: int) -> JsonTree:
         missing_left=np.where(inner, _sized(_ints(tree["default_left"]), count)[order], 0),
         value=value[order],
         sets=sets,
+        cover=_sized(_floats(tree["sum_hessian"]), count)[order].astype(np.float64) if "sum_hessian" in tree else None,
     )
 
 

@@ -44,7 +44,12 @@ def values(ctx: Context, est: Estimator, table: Table, step: str) -> Prediction:
     model = model_of(est)
     margin = answered(ctx, est, model, table, step)
     said = LINKS[model.objective][0](ctx.graph, margin)
-    return Prediction("regressor", said, targets=width(model), precision="float")
+    return Prediction("regressor", said, targets=width(model), precision="float", score=score(model, margin))
+
+
+def score(model: Model, margin: str) -> str:
+    """What is explained: nothing where a class is the answer, which has no margin of its own."""
+    return "" if model.objective == "multi:softmax" else margin
 
 
 def width(model: Model) -> int:
@@ -61,20 +66,24 @@ def classifier(ctx: Context, est: Estimator, table: Table, step: str) -> Predict
         if model.width != count:
             raise refuse(est, step, f"it has {model.width} scores for {count} classes.")
         index = graph.as_int(best(graph, margin))
-        return Prediction("classifier", index, labels, softmax(graph, margin), precision="float")
+        probabilities = softmax(graph, margin)
+        return Prediction("classifier", index, labels, probabilities, precision="float", score=margin)
     said = LINKS[model.objective][0](graph, margin)
     if model.width > 1 and count != 2:
         if model.width != count:
             raise refuse(est, step, f"it has {model.width} scores for {count} classes.")
-        return Prediction("classifier", first_of_largest(graph, said), labels, said, precision="float")
+        index = first_of_largest(graph, said)
+        return Prediction("classifier", index, labels, said, precision="float", score=margin)
     above = graph.op("Greater", said, graph.double([CLASS_FROM]))
     if model.width > 1:
         # Several labels at once: `predict` answers a matrix of 0 and 1.
-        return Prediction("regressor", graph.as_double(above), targets=model.width, precision="float")
+        labelled = graph.as_double(above)
+        return Prediction("regressor", labelled, targets=model.width, precision="float", score=margin)
     if count != 2:
         raise refuse(est, step, f"it has one score for {count} classes.")
     other = graph.round32(graph.op("Sub", graph.double([1.0]), said))
-    return Prediction("classifier", graph.as_int(above), labels, graph.join([other, said]), precision="float")
+    both = graph.join([other, said])
+    return Prediction("classifier", graph.as_int(above), labels, both, precision="float", score=margin)
 
 
 def answered(ctx: Context, est: Estimator, model: Model, table: Table, step: str) -> str:

@@ -41,6 +41,10 @@ class Columns:
             self._count += 1
         return known[categories]
 
+    def parts(self) -> dict[int, int]:
+        """The feature that each membership is about."""
+        return {place: feature for feature, sets in self._members.items() for place in sets.values()}
+
     def tensor(self) -> str:
         """float32 [N, features and memberships]"""
         graph = self.graph
@@ -93,9 +97,9 @@ def margins(graph: Graph, model: Model, table: Table, base: Sequence[float], *, 
                 value = added(value, starts[target], model.weights[i], in_place=in_place)
             placed.append(
                 Tree(decisions.feature, decisions.threshold, decisions.left, decisions.right, decisions.missing_left,
-                     value.astype(np.float64), target)
+                     value.astype(np.float64), target, tree.cover)
             )  # fmt: skip
-    sums = tree_ensemble(graph, columns.tensor(), placed, model.width, single=True)
+    sums = tree_ensemble(graph, columns.tensor(), placed, model.width, single=True, parts_of=columns.parts())
     return graph.as_double(sums)
 
 
