@@ -57,7 +57,7 @@ def compile_onnx(model: OnnxModel) -> Program:
     (error,) = traced.output("error")
     return Program(
         columns=traced.columns,
-        lets=_lets((*prediction, *probabilities)),
+        lets=lets_of((*prediction, *probabilities)),
         prediction=prediction,
         probabilities=probabilities,
         error=error,
@@ -66,7 +66,7 @@ def compile_onnx(model: OnnxModel) -> Program:
     )
 
 
-def _lets(results: Sequence[Node]) -> tuple[tuple[str, Node], ...]:
+def lets_of(results: Sequence[Node]) -> tuple[tuple[str, Node], ...]:
     """Nodes used more than once that cost more than repeating their name; results themselves count as one use."""
     order = _in_order(results)
     uses: dict[Node, int] = dict.fromkeys(order, 0)

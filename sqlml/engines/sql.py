@@ -24,12 +24,13 @@ class SqlEngine:
     reads_values = False
 
     def __init__(self, model: OnnxModel, program: Program | None = None) -> None:
+        self.model = model
         self.signature: Signature = model.signature
         self.program = program if program is not None else compile_onnx(model)
 
     def outputs(self, features: Sequence[exp.Expression]) -> Outputs:
         program = self.program
-        present = frozenset(_checked(program.error))
+        present = frozenset(checked_columns(program.error))
         lets: list[tuple[str, exp.Expression]] = []
         names: dict[Node, str] = {}
         for name, node in program.lets:
@@ -38,7 +39,7 @@ class SqlEngine:
         answers = Emitter(features, names, present)
         # The check of an error must not rely on what it checks, so it stands on the features alone.
         checks = Emitter(features, {})
-        reasons = _reasons(program)
+        reasons = reasons_of(program.error)
         if reasons is None:
             return Outputs(
                 lets=tuple(lets),
@@ -46,7 +47,7 @@ class SqlEngine:
                 probabilities=tuple(answers.answer(p) for p in program.probabilities),
                 error=sql.null("VARCHAR"),
             )
-        lets.append((FINE, _nothing_wrong(features, reasons)))
+        lets.append((FINE, nothing_wrong(features, reasons)))
 
         def where_fine(node: exp.Expression) -> exp.Expression:
             return sql.case([(sql.column(FINE), node)])
@@ -74,19 +75,19 @@ class SqlEngine:
         return sql.text(self.program.reasons[int(code) - 1]) if int(code) else sql.null("VARCHAR")
 
 
-def _reasons(program: Program) -> Node | None:
+def reasons_of(error: Node) -> Node | None:
     """The error's node, None where no row can have one."""
-    return None if isinstance(program.error, Const) and not program.error.value else program.error
+    return None if isinstance(error, Const) and not error.value else error
 
 
-def _nothing_wrong(features: Sequence[exp.Expression], error: Node) -> exp.Expression:
+def nothing_wrong(features: Sequence[exp.Expression], error: Node) -> exp.Expression:
     """TRUE where the error's number is 0; FALSE or NULL elsewhere."""
     plain = Emitter(features, {})
     if not (isinstance(error, Select) and error.default == 0 and all(code for _, code in error.cases)):
         number = plain.choose(error, lambda code: sql.integer(int(code)))
         return exp.EQ(this=number, expression=sql.integer(0))
     # A column that is missing makes the whole not TRUE by its own test, whatever that does to the other tests.
-    checked = _checked(error)
+    checked = checked_columns(error)
     assuming = Emitter(features, {}, frozenset(checked))
     infinite = {c.args[0] for c, _ in error.cases if is_op(c, "is_inf") and c.args[0] in checked}
     tests = [
@@ -102,7 +103,7 @@ def _nothing_wrong(features: Sequence[exp.Expression], error: Node) -> exp.Expre
     return sql.all_of(tests)
 
 
-def _checked(error: Node) -> list[Input]:
+def checked_columns(error: Node) -> list[Input]:
     """Columns whose missing values are errors."""
     if not isinstance(error, Select):
         return []

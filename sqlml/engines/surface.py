@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from sqlml import sql
+from sqlml.engines.explain import TOP, Explaining, explainer_of
 from sqlml.engines.features import cast_error, feature
 from sqlml.engines.outputs import Engine, Outputs
 from sqlml.engines.stages import Lets, calls_udf, inline, nested
@@ -52,7 +53,7 @@ def macros(signature: Signature, engine: Engine, *, threshold: float | None = No
     """The scalar functions of a deployment version.
 
     Always `predict(r)`, `predict_values(column, ...)` and `error(r)`; with probabilities also `predict_proba(r)`;
-    for two classes `probability(r)` and `predict(r, threshold)` too. `threshold` is the deployment's own: None leaves
+    for two classes `probability(r)` and `predict(r, threshold)` too; and `explain(r)`, `explain(r, top)`. `threshold` is the deployment's own: None leaves
     the decision to the model's own rule. Every one gives NULL for a row that has an error, and `predict` for a NULL threshold.
 
     `predict` has an overload, not a parameter with a default: a body that holds both decisions would be bound twice as
@@ -80,7 +81,20 @@ def macros(signature: Signature, engine: Engine, *, threshold: float | None = No
     values = _computed(signature, engine, [sql.column(c.name) for c in signature.columns], staged=False)
     by_value = inline(values.lets, _prediction(signature, values.outputs, threshold))
     made.append(Macro("predict_values", ((tuple(c.name for c in signature.columns), by_value),)))
+    made.append(_explain(signature, engine))
     return (Macro("predict", tuple(predict)), *made)
+
+
+def _explain(signature: Signature, engine: Engine) -> Macro:
+    """`explain(r)` and `explain(r, top := n)`; where the engine cannot, a function that says which one can."""
+    found = explainer_of(engine)
+    if isinstance(found, str):
+        return Macro("explain", (((ROW,), refused := sql.call("error", sql.text(found))), ((ROW, TOP), refused.copy())))
+    references = [sql.column(c.name, ROW) for c in signature.columns]
+    row = _computed(signature, Explaining(signature, found), references, staged=False)
+    (ranked,) = row.outputs.probabilities
+    whole = inline(row.lets, row.outputs.prediction)
+    return Macro("explain", (((ROW,), whole), ((ROW, TOP), inline(row.lets, ranked))))
 
 
 def output_columns(signature: Signature) -> tuple[tuple[str, str], ...]:
