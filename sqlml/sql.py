@@ -130,6 +130,12 @@ def call_quoted(name: str, *args: exp.Expression) -> exp.Expression:
     return exp.Anonymous(this=identifier(name), expressions=list(args))
 
 
+def raised(message: str) -> exp.Expression:
+    """A query error with this text. Qualified, for a deployment has a function `error` of its own."""
+    path: list[exp.Expr] = [exp.Identifier(this="system"), exp.Identifier(this="main"), call("error", text(message))]
+    return exp.Dot.build(path)
+
+
 def field(struct: exp.Expression, name: str) -> exp.Expression:
     """A field of a struct, by name."""
     return call("struct_extract", struct, text(name))

@@ -89,7 +89,7 @@ def _explain(signature: Signature, engine: Engine) -> Macro:
     """`explain(r)` and `explain(r, top := n)`; where the engine cannot, a function that says which one can."""
     found = explainer_of(engine)
     if isinstance(found, str):
-        return Macro("explain", (((ROW,), refused := sql.call("error", sql.text(found))), ((ROW, TOP), refused.copy())))
+        return Macro("explain", (((ROW,), refused := sql.raised(found)), ((ROW, TOP), refused.copy())))
     references = [sql.column(c.name, ROW) for c in signature.columns]
     row = _computed(signature, Explaining(signature, found), references, staged=False)
     (ranked,) = row.outputs.probabilities

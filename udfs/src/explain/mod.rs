@@ -1,1 +1,5 @@
-//! Contributions per input column.
+//! What each input column contributes to a row's raw score.
+
+mod paths;
+mod quadrature;
+mod walk;

@@ -154,7 +154,7 @@ impl Tree {
 }
 
 /// Whether a sorted set holds a value; -0.0 is 0.0, and NaN is in no set.
-pub(super) fn contains(set: &[f64], value: f64) -> bool {
+pub fn contains(set: &[f64], value: f64) -> bool {
     let at = set.partition_point(|member| *member < value);
     set.get(at) == Some(&value)
 }

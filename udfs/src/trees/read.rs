@@ -16,6 +16,8 @@ pub struct Lists<'a> {
     pub no_is_leaf: &'a [i64],
     pub missing: &'a [i64],
     pub hits: &'a [f64],
+    /// The leaves' covers, which the operator has no list for: see `explain`.
+    pub leaf_hits: &'a [f64],
     pub members: &'a [f64],
     pub targets: &'a [i64],
     pub weights: &'a [f64],
@@ -135,7 +137,7 @@ fn leaf(lists: &Lists<'_>, at: i64, weights: &mut Vec<Weight>) -> Result<Node> {
     Ok(Node::Leaf(Leaf {
         first: weights.len() as u32 - 1,
         count: 1,
-        hits: f64::NAN,
+        hits: lists.leaf_hits.get(at).copied().unwrap_or(f64::NAN),
     }))
 }
 
