@@ -58,7 +58,9 @@ class Explained:
 
 
 class Explainer(Protocol):
-    """What an engine that can explain a model has as its `explainer`."""
+    """What an engine that can explain a model has as its `explainer`. It gets what its `outputs` would get."""
+
+    reads_values: bool
 
     def explained(self, features: Sequence[exp.Expression]) -> Explained: ...
 
@@ -70,6 +72,7 @@ class Explaining:
 
     def __init__(self, signature: Signature, explainer: Explainer) -> None:
         self.signature, self.explainer = signature, explainer
+        self.reads_values = explainer.reads_values
 
     def outputs(self, features: Sequence[exp.Expression]) -> Outputs:
         found = self.explainer.explained(features)
@@ -149,6 +152,8 @@ def linear_explainer(model: OnnxModel) -> LinearExplainer | None:
 
 class LinearExplainer:
     """Exact contributions as plain SQL, for any engine."""
+
+    reads_values = False
 
     def __init__(self, model: OnnxModel, found: Additive) -> None:
         self.signature, self.reasons, self.found = model.signature, model.reasons, found

@@ -173,7 +173,7 @@ def test_trees_need_the_native_engine():
     con = deployed(model)
     con.register("frame", frame)
     for call in ("explain(t)", "explain(t, top := 3)"):
-        with pytest.raises(duckdb.Error, match="tree ensembles.*engine native"):
+        with pytest.raises(duckdb.Error, match=r"tree ensembles.*engine native"):
             con.execute(f"SELECT {call} FROM frame t")
     assert con.execute("SELECT count(predict(t)) FROM frame t").fetchall() == [(300,)]
     engine = PythonEngine(model.sha256, model.signature, model.reasons)

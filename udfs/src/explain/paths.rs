@@ -69,7 +69,7 @@ pub struct Features<'a> {
 pub fn path_trees(ensemble: &Ensemble, features: &Features<'_>) -> Result<Vec<PathTree>> {
     ensemble
         .trees
-        .chunk_by(|one, other| same_decisions(one, other))
+        .chunk_by(same_decisions)
         .map(|group| path_tree(group, features))
         .collect()
 }
@@ -153,7 +153,15 @@ fn path_tree(group: &[Tree], features: &Features<'_>) -> Result<PathTree> {
         });
         tree.depth = tree.depth.max(next.level as usize);
         tree.features = tree.features.max(different);
-        visit(group, next.child, next.level, reach, features, &mut tree, &mut waiting)?;
+        visit(
+            group,
+            next.child,
+            next.level,
+            reach,
+            features,
+            &mut tree,
+            &mut waiting,
+        )?;
     }
     Ok(tree)
 }
@@ -219,7 +227,11 @@ fn add_leaf(group: &[Tree], at: u32, features: &Features<'_>, tree: &mut PathTre
             continue;
         };
         for weight in one.weights_of(leaf) {
-            for (score, _, factor) in features.terms.iter().filter(|(_, t, _)| *t == weight.target) {
+            for (score, _, factor) in features
+                .terms
+                .iter()
+                .filter(|(_, t, _)| *t == weight.target)
+            {
                 if let Some(place) = tree.scores.iter().position(|known| known == score) {
                     tree.values[start + place] += weight.value * factor;
                 }

@@ -1,5 +1,10 @@
 //! Gauss-Legendre points on [0, 1]: with n of them the integral of a polynomial of degree 2n - 1 is exact.
 
+/// How many points the paths with so many different features need.
+pub fn points(features: usize) -> usize {
+    features.div_ceil(2).max(1)
+}
+
 /// (points, weights). Computed by arithmetic alone, so that every machine has the same bits.
 pub fn gauss(n: usize) -> (Vec<f64>, Vec<f64>) {
     let mut points = vec![0.0; n];

@@ -10,7 +10,8 @@
 //! TreeSHAP", have the same structure with other points). All rows of a block do the same operations in the same order.
 
 use super::paths::{Edge, PathTree, Split, NONE};
-use super::quadrature::gauss;
+use super::quadrature::{gauss, points};
+use crate::kernels::dispatch::for_each_isa;
 use crate::trees::{contains, Test};
 
 /// Rows of a block.
@@ -46,9 +47,13 @@ struct Level {
 
 impl Walker {
     pub fn new(features: usize, depth: usize, outputs: usize) -> Walker {
-        let count = features.div_ceil(2).max(1);
+        let count = points(features);
         let (points, weights) = gauss(count);
-        let cold = points.iter().zip(&weights).map(|(t, w)| -w / (1.0 - t)).collect();
+        let cold = points
+            .iter()
+            .zip(&weights)
+            .map(|(t, w)| -w / (1.0 - t))
+            .collect();
         let level = Level {
             mask: [0; LANES],
             yes: [0; LANES],
@@ -70,7 +75,14 @@ impl Walker {
 
     /// Adds the contributions of the tree; `sums` are the accounts [targets x columns].
     #[inline(always)]
-    pub fn run(&mut self, tree: &PathTree, inputs: &[Lanes], sets: &[Vec<f64>], sums: &mut [Lanes], columns: usize) {
+    pub fn run(
+        &mut self,
+        tree: &PathTree,
+        inputs: &[Lanes],
+        sets: &[Vec<f64>],
+        sums: &mut [Lanes],
+        columns: usize,
+    ) {
         let count = self.points.len();
         for lanes in &mut self.down[..count] {
             *lanes = [1.0; LANES];
@@ -102,7 +114,11 @@ impl Walker {
     fn enter(&mut self, edge: &Edge, split: &Split, inputs: &[Lanes], sets: &[Vec<f64>]) {
         let level = edge.level as usize;
         if edge.yes {
-            let above = if edge.above == NONE { None } else { Some(self.levels[edge.above as usize].mask) };
+            let above = if edge.above == NONE {
+                None
+            } else {
+                Some(self.levels[edge.above as usize].mask)
+            };
             let here = &mut self.levels[level];
             decide(split, &inputs[split.feature as usize], sets, &mut here.yes);
             here.mask = here.yes;
@@ -112,7 +128,11 @@ impl Walker {
                 }
             }
         } else {
-            let above = if edge.above == NONE { None } else { Some(self.levels[edge.above as usize].mask) };
+            let above = if edge.above == NONE {
+                None
+            } else {
+                Some(self.levels[edge.above as usize].mask)
+            };
             let here = &mut self.levels[level];
             for (m, y) in here.mask.iter_mut().zip(&here.yes) {
                 *m = !y;
@@ -141,7 +161,11 @@ impl Walker {
         let (before, after) = self.down.split_at_mut(level * count);
         let (before, after) = (&before[(level - 1) * count..], &mut after[..count]);
         let mask = self.levels[level].mask;
-        let above = if edge.above == NONE { None } else { Some(&self.levels[edge.above as usize]) };
+        let above = if edge.above == NONE {
+            None
+        } else {
+            Some(&self.levels[edge.above as usize])
+        };
         for k in 0..count {
             let hot = self.levels[level].hot[k];
             let cold = edge.share * (1.0 - self.points[k]);
@@ -160,7 +184,8 @@ impl Walker {
                 }
             }
         }
-        for lanes in &mut self.up[level * count * self.outputs..(level + 1) * count * self.outputs] {
+        for lanes in &mut self.up[level * count * self.outputs..(level + 1) * count * self.outputs]
+        {
             *lanes = ZERO;
         }
     }
@@ -170,7 +195,11 @@ impl Walker {
         let (level, count) = (edge.level as usize, self.points.len());
         let before = &self.down[(level - 1) * count..level * count];
         let here = &self.levels[level];
-        let above = if edge.above == NONE { None } else { Some(&self.levels[edge.above as usize]) };
+        let above = if edge.above == NONE {
+            None
+        } else {
+            Some(&self.levels[edge.above as usize])
+        };
         for output in 0..tree.scores.len() {
             let value = tree.values[edge.leaf as usize * tree.scores.len() + output];
             let mut total = ZERO;
@@ -190,12 +219,17 @@ impl Walker {
                         }
                     }
                     Some(above) => {
-                        let (hot, cold) = (hot * above.inverse[k] * value, cold * above.inverse[k] * value);
+                        let (hot, cold) = (
+                            hot * above.inverse[k] * value,
+                            cold * above.inverse[k] * value,
+                        );
                         let ratio = edge.ratio * value;
-                        let (gain, loss) = (gain - above.coefficient[k], loss - above.coefficient[k]);
+                        let (gain, loss) =
+                            (gain - above.coefficient[k], loss - above.coefficient[k]);
                         for i in 0..LANES {
                             let met = above.mask[i];
-                            let said = before[k][i] * select(met, select(here.mask[i], hot, cold), ratio);
+                            let said =
+                                before[k][i] * select(met, select(here.mask[i], hot, cold), ratio);
                             total[i] += said * select(met, select(here.mask[i], gain, loss), 0.0);
                             up[k][i] += said;
                         }
@@ -214,7 +248,11 @@ impl Walker {
     fn close(&mut self, tree: &PathTree, edge: &Edge, sums: &mut [Lanes], columns: usize) {
         let (level, count) = (edge.level as usize, self.points.len());
         let here = &self.levels[level];
-        let above = if edge.above == NONE { None } else { Some(&self.levels[edge.above as usize]) };
+        let above = if edge.above == NONE {
+            None
+        } else {
+            Some(&self.levels[edge.above as usize])
+        };
         for output in 0..tree.scores.len() {
             let (parents, own) = self.up.split_at_mut(level * self.outputs * count);
             let own = &own[output * count..(output + 1) * count];
@@ -231,10 +269,12 @@ impl Walker {
                         }
                     }
                     Some(above) => {
-                        let (gain, loss) = (gain - above.coefficient[k], loss - above.coefficient[k]);
+                        let (gain, loss) =
+                            (gain - above.coefficient[k], loss - above.coefficient[k]);
                         for i in 0..LANES {
                             let met = above.mask[i];
-                            total[i] += own[k][i] * select(met, select(here.mask[i], gain, loss), 0.0);
+                            total[i] +=
+                                own[k][i] * select(met, select(here.mask[i], gain, loss), 0.0);
                             parents[k][i] += own[k][i];
                         }
                     }
@@ -278,7 +318,6 @@ fn decide(split: &Split, x: &Lanes, sets: &[Vec<f64>], out: &mut Mask) {
         }
     }
 }
-
 
 for_each_isa! {
     /// Adds the contributions of all trees for one block of rows to `sums` [scores x columns].

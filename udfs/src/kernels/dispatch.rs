@@ -33,3 +33,4 @@ macro_rules! for_each_isa {
         }
     };
 }
+pub(crate) use for_each_isa;

@@ -1,7 +1,7 @@
 //! Pure functions over columns.
 
 #[macro_use]
-mod dispatch;
+pub(crate) mod dispatch;
 
 pub mod elements;
 pub mod elementwise;

@@ -54,6 +54,15 @@ pub const LOWERINGS: &[&[Entry]] = &[
 
 /// `bytes`: the size of the model's file.
 pub fn lower(graph: &Graph, bytes: usize) -> Result<Program> {
+    lower_and(graph, bytes, |_, _| Ok(()))
+}
+
+/// And what else is made of the graph's tensors, which are given by name.
+pub fn lower_and<'g>(
+    graph: &'g Graph,
+    bytes: usize,
+    also: impl FnOnce(&HashMap<&'g str, Value>, &mut Builder) -> Result<()>,
+) -> Result<Program> {
     let mut builder = Builder::new(graph.opsets.clone(), bytes);
     let mut values = Values::new();
     for (name, tensor) in &graph.constants {
@@ -61,6 +70,7 @@ pub fn lower(graph: &Graph, bytes: usize) -> Result<Program> {
     }
     inputs(&graph.inputs, &mut builder, &mut values)?;
     nodes(graph, &mut builder, &mut values)?;
+    also(&values, &mut builder)?;
     for port in &graph.outputs {
         let Some(value) = values.get(port.name.as_str()) else {
             return malformed(format!("nothing makes the output {}", port.name));

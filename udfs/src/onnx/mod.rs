@@ -22,6 +22,8 @@ pub struct Graph {
     pub outputs: Vec<Port>,
     /// Version by domain; "" is ONNX itself.
     pub opsets: HashMap<String, i64>,
+    /// What sqlml's converters note beside the graph: keys that begin with "sqlml.".
+    pub notes: HashMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

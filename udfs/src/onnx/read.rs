@@ -3,6 +3,7 @@
 use super::wire::{Payload, Reader};
 use super::{tensor, Attribute, Graph, Node, Port};
 use crate::error::{malformed, unsupported, Result};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Graphs inside graphs (If, Loop, Scan): the only recursion, so it has an end.
@@ -10,11 +11,13 @@ const DEPTH: usize = 4;
 
 pub fn model(bytes: &[u8]) -> Result<Graph> {
     let (mut found, mut opsets) = (None, Vec::new());
+    let mut notes = HashMap::new();
     let mut reader = Reader::new(bytes);
     while let Some((field, payload)) = reader.field()? {
         match field {
             7 => found = Some(payload.bytes()?),
             8 => opsets.push(opset(payload.bytes()?)?),
+            14 => notes.extend(note(payload.bytes()?)?),
             25 => return unsupported("functions defined inside the model"),
             _ => {}
         }
@@ -24,7 +27,28 @@ pub fn model(bytes: &[u8]) -> Result<Graph> {
     };
     let mut graph = graph(body, DEPTH)?;
     graph.opsets = opsets.into_iter().collect();
+    graph.notes = notes;
     Ok(graph)
+}
+
+/// An entry of the model's metadata, if it is one of ours.
+fn note(bytes: &[u8]) -> Result<Option<(String, String)>> {
+    let (mut key, mut value) = (&[][..], &[][..]);
+    let mut reader = Reader::new(bytes);
+    while let Some((field, payload)) = reader.field()? {
+        match field {
+            1 => key = payload.bytes()?,
+            2 => value = payload.bytes()?,
+            _ => {}
+        }
+    }
+    let ours = key.starts_with(b"sqlml.");
+    Ok(
+        match (std::str::from_utf8(key), std::str::from_utf8(value)) {
+            (Ok(key), Ok(value)) if ours => Some((key.into(), value.into())),
+            _ => None,
+        },
+    )
 }
 
 fn opset(bytes: &[u8]) -> Result<(String, i64)> {
