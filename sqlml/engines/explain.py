@@ -14,8 +14,9 @@ added up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 from sqlglot import exp
@@ -33,6 +34,9 @@ from sqlml.engines.sql import FINE, checked_columns, nothing_wrong, reasons_of
 from sqlml.signature import Signature
 
 TOP = "top"
+LET = "sqlml native"
+LETTERS = {"DOUBLE": "D", "FLOAT": "F", "BIGINT": "B", "INTEGER": "I", "BOOLEAN": "L", "VARCHAR": "T"}
+"""How the extension is told the type that the model has for a column."""
 CLASS = "sqlml class"
 
 
@@ -63,6 +67,15 @@ class Explainer(Protocol):
     reads_values: bool
 
     def explained(self, features: Sequence[exp.Expression]) -> Explained: ...
+
+
+def native_explainer(model: OnnxModel) -> Explainer | None:
+    """Linear models as SQL, trees by the extension; None for what is neither."""
+    try:
+        found = additive(model)
+    except (NotExplained, NotCompilable):
+        return None
+    return TreeExplainer(model.sha256, model.signature, found) if found.trees else LinearExplainer(model, found)
 
 
 class Explaining:
@@ -189,6 +202,71 @@ class LinearExplainer:
         if fine is not None:
             lets.append((FINE, fine))
         return Explained(tuple(lets), tuple(blocks), label, None if fine is None else sql.column(FINE))
+
+
+class TreeExplainer:
+    """TreeSHAP by the native engine: one call, whose answer is a list of numbers.
+
+    What is asked for goes along as text (udfs/src/explain/request.rs): the tensor with the raw scores, and per feature of
+    the trees the input column that it is made of.
+    """
+
+    reads_values = True
+
+    def __init__(self, sha256: str, signature: Signature, found: Additive) -> None:
+        self.sha256, self.signature, self.found = sha256, signature, found
+
+    def explained(self, features: Sequence[exp.Expression]) -> Explained:
+        several = self._several
+        types = "".join(LETTERS[column.type] for column in self.signature.columns)
+        request = sql.text(requested(self.found, len(self.signature.columns), predicted=several))
+        key = sql.text(self.sha256)
+        loaded = sql.call("sqlml_explain_loaded", key.copy(), request.copy())
+        query = sql.call("query", sql.call("sqlml_explain_onnx", key.copy(), request.copy()))
+        stored = exp.Subquery(this=exp.select(sql.column("onnx")).from_(query))
+        content = sql.case([(loaded, sql.null("BLOB"))], stored)
+        call = sql.call_quoted("sqlml_explain", key, sql.text(types), content, request, *features)
+        width = 2 + len(self.signature.columns)
+        blocks = [_listed(1 + several + k * width, width) for k in range(1 if several else len(self.found.scores))]
+        label = None
+        if several:
+            labels = exp.Array(expressions=[sql.value(c) for c in self.signature.classes])
+            place = sql.cast(_number(1), "BIGINT")
+            label = sql.call("list_extract", labels, exp.Add(this=place, expression=sql.integer(1)))
+        there = exp.Not(this=exp.Is(this=sql.column(LET), expression=exp.Null()))
+        return Explained(((LET, call),), tuple(blocks), label, there)
+
+    @property
+    def _several(self) -> bool:
+        return self.signature.kind == "classifier" and len(self.found.scores) > 1
+
+
+def _number(place: int) -> exp.Expression:
+    return sql.call("list_extract", sql.column(LET), sql.integer(place))
+
+
+def _listed(first: int, width: int) -> Block:
+    base, score, *contributions = (_number(first + i) for i in range(width))
+    return Block(base, score, tuple(contributions))
+
+
+def requested(found: Additive, columns: int, *, predicted: bool) -> str:
+    """What the extension is asked for, as the text that it reads."""
+    head = ["1", found.tensor, _joined(found.positions), str(columns), "predicted" if predicted else "all"]
+    lines = [" ".join(head), _joined(score.base for score in found.scores)]
+    for trees in found.trees:
+        runs = [
+            f"{column if column >= 0 else '-'}{f'x{count}' if count > 1 else ''}"
+            for column, count in ((column, len(list(same))) for column, same in groupby(trees.columns))
+        ]
+        parts = [f"{part}:{feature}" for part, feature in enumerate(trees.parts_of) if part != feature]
+        terms = [f"{score}:{target}:{factor!r}" for score, target, factor in trees.terms]
+        lines.append(" ".join([trees.tensor, ",".join(runs), ",".join(parts) or "-", ",".join(terms)]))
+    return "\n".join(lines)
+
+
+def _joined(values: Iterable[float]) -> str:
+    return ",".join(repr(value) for value in values)
 
 
 def _chosen(choices: Sequence[exp.Expression]) -> exp.Expression:

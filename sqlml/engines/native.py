@@ -9,12 +9,14 @@ of one SELECT, but not those inside of a CASE.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from sqlml import extension, sql
 from sqlml.convert.onnx_model import OnnxModel
+from sqlml.engines.explain import LET, LETTERS, Explainer, native_explainer
 from sqlml.engines.features import cast_error
 from sqlml.engines.outputs import Outputs
 from sqlml.signature import Signature
@@ -22,11 +24,8 @@ from sqlml.signature import Signature
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
-LET = "sqlml native"
 MAX_FIELDS = 200
 """Up to so many classes or targets each value is a field of the STRUCT; beyond, they are one list."""
-LETTERS = {"DOUBLE": "D", "FLOAT": "F", "BIGINT": "B", "INTEGER": "I", "BOOLEAN": "L", "VARCHAR": "T"}
-"""How the extension is told the type that the model has for a column."""
 
 
 class NativeEngine:
@@ -35,14 +34,21 @@ class NativeEngine:
     name = "native"
     reads_values = True
 
-    def __init__(self, sha256: str, signature: Signature, reasons: Sequence[str]) -> None:
+    def __init__(
+        self, sha256: str, signature: Signature, reasons: Sequence[str], model: OnnxModel | None = None
+    ) -> None:
+        self.model = model
         self.sha256 = sha256
         self.signature = signature
         self.reasons = tuple(reasons)
 
     @classmethod
     def of(cls, model: OnnxModel) -> NativeEngine:
-        return cls(model.sha256, model.signature, model.reasons)
+        return cls(model.sha256, model.signature, model.reasons, model)
+
+    @cached_property
+    def explainer(self) -> Explainer | None:
+        return None if self.model is None else native_explainer(self.model)
 
     def outputs(self, features: Sequence[exp.Expression]) -> Outputs:
         error = sql.field(sql.column(LET), "error")
