@@ -28,15 +28,13 @@ from sqlml.compile.nodes import Node
 from sqlml.compile.program import lets_of
 from sqlml.compile.rows import in_order
 from sqlml.convert.onnx_model import OnnxModel
+from sqlml.engines.calling import LET, LETTERS, model_bytes
 from sqlml.engines.emit import Emitter
 from sqlml.engines.outputs import Engine, Outputs
 from sqlml.engines.sql import FINE, checked_columns, nothing_wrong, reasons_of
 from sqlml.signature import Signature
 
 TOP = "top"
-LET = "sqlml native"
-LETTERS = {"DOUBLE": "D", "FLOAT": "F", "BIGINT": "B", "INTEGER": "I", "BOOLEAN": "L", "VARCHAR": "T"}
-"""How the extension is told the type that the model has for a column."""
 CLASS = "sqlml class"
 
 
@@ -207,8 +205,8 @@ class LinearExplainer:
 class TreeExplainer:
     """TreeSHAP by the native engine: one call, whose answer is a list of numbers.
 
-    What is asked for goes along as text (udfs/src/explain/request.rs): the tensor with the raw scores, and per feature of
-    the trees the input column that it is made of.
+    What is asked for goes along in the model's key (udfs/src/explain/request.rs): the tensor with the raw scores, and per
+    feature of the trees the input column that it is made of. So it has a place of its own in the extension's cache.
     """
 
     reads_values = True
@@ -217,36 +215,34 @@ class TreeExplainer:
         self.sha256, self.signature, self.found = sha256, signature, found
 
     def explained(self, features: Sequence[exp.Expression]) -> Explained:
-        several = self._several
+        several = self.signature.kind == "classifier" and len(self.found.scores) > 1
         types = "".join(LETTERS[column.type] for column in self.signature.columns)
-        request = sql.text(requested(self.found, len(self.signature.columns), predicted=several))
-        key = sql.text(self.sha256)
-        loaded = sql.call("sqlml_explain_loaded", key.copy(), request.copy())
-        query = sql.call("query", sql.call("sqlml_explain_onnx", key.copy(), request.copy()))
-        stored = exp.Subquery(this=exp.select(sql.column("onnx")).from_(query))
-        content = sql.case([(loaded, sql.null("BLOB"))], stored)
-        call = sql.call_quoted("sqlml_explain", key, sql.text(types), content, request, *features)
+        key = f"{self.sha256} {requested(self.found, len(self.signature.columns), predicted=several)}"
+        call = sql.call_quoted("sqlml_explain", sql.text(key), sql.text(types), model_bytes(key), *features)
         width = 2 + len(self.signature.columns)
-        blocks = [_listed(1 + several + k * width, width) for k in range(1 if several else len(self.found.scores))]
+        if several:
+            # The class stands first, then a block for each.
+            place = exp.Mul(this=exp.Paren(this=_number(sql.integer(1))), expression=sql.integer(width))
+            start = sql.cast(exp.Paren(this=place), "BIGINT")
+            blocks = [_listed(exp.Add(this=start, expression=sql.integer(2 + i)) for i in range(width))]
+        else:
+            count = len(self.found.scores)
+            blocks = [_listed(sql.integer(1 + k * width + i) for i in range(width)) for k in range(count)]
         label = None
         if several:
             labels = exp.Array(expressions=[sql.value(c) for c in self.signature.classes])
-            place = sql.cast(_number(1), "BIGINT")
-            label = sql.call("list_extract", labels, exp.Add(this=place, expression=sql.integer(1)))
+            index = sql.cast(_number(sql.integer(1)), "BIGINT")
+            label = sql.call("list_extract", labels, exp.Add(this=index, expression=sql.integer(1)))
         there = exp.Not(this=exp.Is(this=sql.column(LET), expression=exp.Null()))
         return Explained(((LET, call),), tuple(blocks), label, there)
 
-    @property
-    def _several(self) -> bool:
-        return self.signature.kind == "classifier" and len(self.found.scores) > 1
+
+def _number(place: exp.Expression) -> exp.Expression:
+    return sql.call("list_extract", sql.column(LET), place)
 
 
-def _number(place: int) -> exp.Expression:
-    return sql.call("list_extract", sql.column(LET), sql.integer(place))
-
-
-def _listed(first: int, width: int) -> Block:
-    base, score, *contributions = (_number(first + i) for i in range(width))
+def _listed(places: Iterable[exp.Expression]) -> Block:
+    base, score, *contributions = map(_number, places)
     return Block(base, score, tuple(contributions))
 
 
@@ -262,7 +258,7 @@ def requested(found: Additive, columns: int, *, predicted: bool) -> str:
         parts = [f"{part}:{feature}" for part, feature in enumerate(trees.parts_of) if part != feature]
         terms = [f"{score}:{target}:{factor!r}" for score, target, factor in trees.terms]
         lines.append(" ".join([trees.tensor, ",".join(runs), ",".join(parts) or "-", ",".join(terms)]))
-    return "\n".join(lines)
+    return ";".join(lines)
 
 
 def _joined(values: Iterable[float]) -> str:

@@ -16,7 +16,8 @@ from sqlglot import exp
 
 from sqlml import extension, sql
 from sqlml.convert.onnx_model import OnnxModel
-from sqlml.engines.explain import LET, LETTERS, Explainer, native_explainer
+from sqlml.engines.calling import LET, LETTERS, model_bytes
+from sqlml.engines.explain import Explainer, native_explainer
 from sqlml.engines.features import cast_error
 from sqlml.engines.outputs import Outputs
 from sqlml.signature import Signature
@@ -144,18 +145,6 @@ def why_not(connection: Connection, model: OnnxModel) -> str | None:
         except duckdb.Error as error:
             return f"The native extension does not take this model: {error}"
     return None
-
-
-def model_bytes(sha256: str) -> exp.Expression:
-    """The model's ONNX bytes, or NULL where the extension has it.
-
-    Both functions are answered when a statement is planned: CASE makes equal calls equal to DuckDB, which then computes them
-    once (measured: 19 ms instead of 35 for two of them over 300,000 rows), and `query` names the table only where the model
-    is not loaded, so that the function can be used in a file that is attached under another name.
-    """
-    found = exp.select(sql.column("onnx")).from_(sql.call("query", sql.call("sqlml_onnx", sql.text(sha256))))
-    loaded = sql.call("sqlml_loaded", sql.text(sha256))
-    return sql.case([(loaded, sql.null("BLOB"))], exp.Subquery(this=found))
 
 
 def _shaped(family: str, values: int) -> str:

@@ -65,6 +65,11 @@ struct Cache {
     claims: HashMap<String, Vec<Weak<Claim>>>,
 }
 
+/// The SHA-256 in a key: what stands behind it, with a blank between, is what `sqlml_explain` is asked for.
+pub fn hash(key: &str) -> &str {
+    key.split(' ').next().unwrap_or(key)
+}
+
 /// The claim of a query that is bound: filled if the model is there.
 pub fn claim(key: &str) -> Arc<Claim> {
     lock().claim(key)
@@ -83,7 +88,7 @@ pub fn peek(key: &str) -> Option<Arc<Model>> {
 /// The model of these bytes, which must have this hash. Several threads at once: one of them reads the bytes.
 pub fn load(key: &str, bytes: &[u8]) -> Result<Arc<Model>, Error> {
     let found = sha256(bytes);
-    if found != key {
+    if found != hash(key) {
         return Err(Error::Malformed(format!(
             "its bytes have another SHA-256 ({}): they were damaged",
             short(&found)
@@ -105,7 +110,13 @@ fn load_hashed(key: &str, bytes: &[u8]) -> Result<Arc<Model>, Error> {
         Err(loading) => loading,
     };
     let outcome = loading
-        .get_or_init(|| Model::load(bytes).map(Arc::new))
+        .get_or_init(|| {
+            let made = match key.split_once(' ') {
+                Some((_, request)) => Model::explaining(bytes, request),
+                None => Model::load(bytes),
+            };
+            made.map(Arc::new)
+        })
         .clone();
     let mut cache = lock();
     cache.loading.remove(key);

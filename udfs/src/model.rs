@@ -2,6 +2,7 @@
 
 use crate::duckdb::text::Codes;
 use crate::error::{Error, Result};
+use crate::explain;
 use crate::lower;
 use crate::onnx::Graph;
 use crate::onnxruntime::{self, Session};
@@ -36,6 +37,14 @@ impl Model {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// What explains the model instead of scoring: there is no other way than a native one.
+    pub fn explaining(bytes: &[u8], request: &str) -> Result<Model> {
+        Ok(Model::native(
+            explain::program(bytes, request)?,
+            bytes.len(),
+        ))
     }
 
     fn native(program: Program, size: usize) -> Model {

@@ -116,7 +116,8 @@ unsafe fn put(result: ffi::duckdb_vector, row: usize, answer: Answer) {
 }
 
 fn key(text: &[u8]) -> Result<String, String> {
-    let digits = text.len() == 64 && text.iter().all(u8::is_ascii_hexdigit);
+    let hash = text.split(|c| *c == b' ').next().unwrap_or(text);
+    let digits = hash.len() == 64 && hash.iter().all(u8::is_ascii_hexdigit);
     match digits {
         true => Ok(String::from_utf8_lossy(text).to_ascii_lowercase()),
         false => Err(format!(
@@ -160,7 +161,10 @@ unsafe extern "C" fn onnx(info: Info, chunk: Chunk, result: Vector) {
             let key = key(text)?;
             Ok(Answer::Text(match cache::promise(&key) {
                 true => "SELECT NULL::BLOB AS onnx".to_owned(),
-                false => format!("SELECT onnx FROM sqlml.models WHERE sha256 = '{key}'"),
+                false => format!(
+                    "SELECT onnx FROM sqlml.models WHERE sha256 = '{}'",
+                    cache::hash(&key)
+                ),
             }))
         });
     }

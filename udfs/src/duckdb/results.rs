@@ -146,7 +146,9 @@ pub unsafe fn write(
                 .into_iter()
                 .take(1)
                 .try_for_each(|column| doubles(column, errors, target)),
-            Shape::Probabilities | Shape::Outputs => list(numbers, errors, target),
+            Shape::Probabilities | Shape::Explanation | Shape::Outputs => {
+                list(numbers, errors, target)
+            }
             Shape::Class(_) | Shape::Value(_) | Shape::ClassMany | Shape::ValueMany => {
                 error_field(errors, target.field(0));
                 let mut field = 1;

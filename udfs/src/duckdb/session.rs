@@ -40,6 +40,7 @@ pub fn wanted(shape: Shape, session: &Session) -> Option<Wanted> {
         Shape::Number => vec![probabilities
             .or(prediction)
             .or_else(|| numeric().last().copied())?],
+        Shape::Explanation => return None,
         Shape::Outputs => numeric(),
     };
     let error = named("error").filter(|_| shape != Shape::Outputs);

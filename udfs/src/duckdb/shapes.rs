@@ -1,6 +1,7 @@
 //! The scoring functions: one per shape of result, for the C API takes a function's return type when it is registered.
 
 use super::handle::LogicalType;
+use crate::explain;
 use crate::program::{Kind, Operand, Output, Program};
 
 /// Classes and targets that have a function of their own; beyond, they are one list.
@@ -20,6 +21,8 @@ pub enum Shape {
     Number,
     /// DOUBLE[]
     Probabilities,
+    /// DOUBLE[]: what each input column contributes
+    Explanation,
     /// DOUBLE[]: every numeric output of any graph
     Outputs,
 }
@@ -49,6 +52,7 @@ impl Shape {
             Shape::ValueMany,
             Shape::Number,
             Shape::Probabilities,
+            Shape::Explanation,
             Shape::Outputs,
         ];
         let classes = (0..=MOST).filter(|classes| *classes != 1).map(Shape::Class);
@@ -66,6 +70,7 @@ impl Shape {
             Shape::ValueMany => "sqlml_value_many".into(),
             Shape::Number => "sqlml_f64".into(),
             Shape::Probabilities => "sqlml_proba".into(),
+            Shape::Explanation => "sqlml_explain".into(),
             Shape::Outputs => "sqlml_outputs".into(),
         }
     }
@@ -85,7 +90,7 @@ impl Shape {
             Shape::Value(targets) => fields.extend(doubles('t', targets)),
             Shape::ValueMany => fields.push(("t".to_owned(), list())),
             Shape::Number => return LogicalType::double(),
-            Shape::Probabilities | Shape::Outputs => return list(),
+            Shape::Probabilities | Shape::Explanation | Shape::Outputs => return list(),
         }
         LogicalType::structure(&fields)
     }
@@ -120,6 +125,7 @@ impl Shape {
                 let all = || Some(numeric(program)).filter(|_| prediction.is_none());
                 vec![*probabilities().or_else(values).or_else(all)?.last()?]
             }
+            Shape::Explanation => program.output(explain::OUTPUT).map(columns)?,
             Shape::Outputs => numeric(program),
         };
         let error = error.filter(|_| self != Shape::Outputs);

@@ -1,6 +1,6 @@
 //! What `explain` is asked for: which tensors of the graph, and which input column each feature of its trees is.
 //!
-//! Text that sqlml writes into the macro (sqlml/engines/explain.py), lines of words:
+//! Text that sqlml writes behind the model's key (sqlml/engines/explain.py), of parts with `;` between them, of words:
 //!   1 <score tensor> <positions of the scores in it> <number of input columns> <predicted | all>
 //!   <constant added to each score>
 //!   <TreeEnsemble's output> <column per feature> <feature:what it is a part of | -> <score:target:factor>   (per ensemble)
@@ -40,7 +40,7 @@ pub fn read(text: &str) -> Result<Request> {
 }
 
 fn parse(text: &str) -> Option<Request> {
-    let mut lines = text.lines();
+    let mut lines = text.split(';');
     let head: Vec<&str> = lines.next()?.split(' ').collect();
     let ["1", score, positions, columns, which] = head[..] else {
         return None;
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_sqlml_writes_is_read() {
-        let text = "1 div_3 1 4 all\n0.5\ntree_1 0,2x3,-,3 5:3 0:0:0.01";
+        let text = "1 div_3 1 4 all;0.5;tree_1 0,2x3,-,3 5:3 0:0:0.01";
         let request = read(text).unwrap();
         assert_eq!(request.score, "div_3");
         assert_eq!(request.ensembles[0].columns, [0, 2, 2, 2, NONE, 3]);
@@ -136,17 +136,17 @@ mod tests {
     fn anything_else_is_refused() {
         for text in [
             "",
-            "2 s 0 1 all\n0",
-            "1 s 0 1 some\n0",
-            "1 s 0,1 1 all\n0",
-            "1 s 0 99999999999 all\n0",
-            "1 s 0 2 all\n0\nt 2 - 0:0:1",
-            "1 s 0 2 all\n0\nt 0x99999999999 - 0:0:1",
-            "1 s 0 2 all\n0\nt 0x9999999 - 0:0:1",
-            "1 s 0 2 all\n0\nt 0 7:0 0:0:1",
-            "1 s 0 2 all\n0\nt 0 - 1:0:1",
-            "1 s 0 2 all\n0\nt 0 - 0:0:1:1",
-            "1 s 0 2 all\n0\nt 0 -",
+            "2 s 0 1 all;0",
+            "1 s 0 1 some;0",
+            "1 s 0,1 1 all;0",
+            "1 s 0 99999999999 all;0",
+            "1 s 0 2 all;0;t 2 - 0:0:1",
+            "1 s 0 2 all;0;t 0x99999999999 - 0:0:1",
+            "1 s 0 2 all;0;t 0x9999999 - 0:0:1",
+            "1 s 0 2 all;0;t 0 7:0 0:0:1",
+            "1 s 0 2 all;0;t 0 - 1:0:1",
+            "1 s 0 2 all;0;t 0 - 0:0:1:1",
+            "1 s 0 2 all;0;t 0 -",
         ] {
             assert!(read(text).is_err(), "{text}");
         }
