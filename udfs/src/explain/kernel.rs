@@ -7,10 +7,9 @@ use super::{covers, quadrature};
 use crate::error::{malformed, unsupported, Result};
 use crate::isa::Isa;
 use crate::lower::Rows;
-use crate::onnx::{Data, Graph, Node, Tensor};
+use crate::onnx::{Graph, Node};
 use crate::program::{Arm, Builder, Frame, Kernel, Kind, Operand, Scalar, Scratch, Slot};
-use crate::trees::read::{trees, Lists};
-use crate::trees::{Aggregate, Ensemble, Precision};
+use crate::trees::{Aggregate, Ensemble};
 
 /// Working memory of one thread; a tree as deep as its features are many takes the square of that.
 const LARGEST: usize = 64 << 20;
@@ -52,9 +51,9 @@ impl Explain {
         rows: &Rows,
         builder: &mut Builder,
     ) -> Result<Made> {
-        let ensemble = ensemble(node, note)?;
         let width = rows.columns.len();
-        if asked.columns.len() != width || ensemble.features > width {
+        let ensemble = ensemble(node, note, width)?;
+        if asked.columns.len() != width {
             return malformed(format!(
                 "a request about {} of {width} features",
                 asked.columns.len()
@@ -233,75 +232,17 @@ impl Given<'_> {
     }
 }
 
-/// The trees of a TreeEnsemble of ai.onnx.ml 5 that adds its leaves up, with the training weights of its leaves.
-fn ensemble(node: &Node, note: &str) -> Result<Ensemble> {
-    if node.int("aggregate_function").unwrap_or(1) != 1
-        || node.int("post_transform").unwrap_or(0) != 0
-    {
+/// The trees of a TreeEnsemble that adds its leaves up, with the training weights of its leaves.
+fn ensemble(node: &Node, note: &str, features: usize) -> Result<Ensemble> {
+    let Some(covers) = covers::read(note) else {
+        return malformed("training weights that are none");
+    };
+    let ensemble = Ensemble::with_covers(node, features, &covers)?;
+    let plain = node.int("post_transform").unwrap_or(0) == 0 && ensemble.base.is_empty();
+    if ensemble.aggregate != Aggregate::Sum || !plain {
         return unsupported("explaining trees that are not added up");
     }
-    let (splits, weights, members) = (
-        doubles(node, "nodes_splits"),
-        doubles(node, "leaf_weights"),
-        doubles(node, "membership_values"),
-    );
-    let modes = node
-        .tensor("nodes_modes")
-        .and_then(Tensor::integers)
-        .unwrap_or_default();
-    let Some(leaf_hits) = covers::read(note).filter(|hits| hits.len() == weights.len()) else {
-        return malformed("training weights that are not one for each leaf");
-    };
-    let single = matches!(
-        node.tensor("nodes_splits").map(|t| &t.data),
-        Some(Data::F32(_))
-    );
-    let targets = node
-        .int("n_targets")
-        .and_then(|n| usize::try_from(n).ok())
-        .unwrap_or(0);
-    let (trees, sets) = trees(&Lists {
-        features: node.ints("nodes_featureids"),
-        modes,
-        splits: &splits,
-        yes: node.ints("nodes_truenodeids"),
-        yes_is_leaf: node.ints("nodes_trueleafs"),
-        no: node.ints("nodes_falsenodeids"),
-        no_is_leaf: node.ints("nodes_falseleafs"),
-        missing: node.ints("nodes_missing_value_tracks_true"),
-        hits: &[],
-        leaf_hits: &leaf_hits,
-        members: &members,
-        targets: node.ints("leaf_targetids"),
-        weights: &weights,
-        roots: node.ints("tree_roots"),
-        width: targets,
-    })?;
-    let mut ensemble = Ensemble {
-        trees,
-        features: 0,
-        targets,
-        aggregate: Aggregate::Sum,
-        base: Vec::new(),
-        precision: if single {
-            Precision::F32
-        } else {
-            Precision::F64
-        },
-        sets,
-    };
-    ensemble.features = ensemble
-        .branches()
-        .map(|b| b.feature as usize + 1)
-        .max()
-        .unwrap_or(0);
     Ok(ensemble)
-}
-
-fn doubles(node: &Node, name: &str) -> Vec<f64> {
-    node.tensor(name)
-        .and_then(Tensor::doubles)
-        .unwrap_or_default()
 }
 
 /// The node that makes a tensor.

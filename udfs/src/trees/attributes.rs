@@ -8,8 +8,13 @@ impl Ensemble {
     /// Of `TreeEnsemble`, `TreeEnsembleClassifier` or `TreeEnsembleRegressor`, for rows of so many features. The base values
     /// of a classifier are left to its caller: they have rules of their own.
     pub fn of(node: &Node, features: usize) -> Result<Ensemble> {
+        Ensemble::with_covers(node, features, &[])
+    }
+
+    /// And with the leaves' covers, for which `TreeEnsemble` has no attribute: see `explain::covers`.
+    pub fn with_covers(node: &Node, features: usize, covers: &[f64]) -> Result<Ensemble> {
         let ensemble = match node.op.as_str() {
-            "TreeEnsemble" => newer(node)?,
+            "TreeEnsemble" => newer(node, covers)?,
             "TreeEnsembleClassifier" => older(node, "class", class_count(node))?,
             "TreeEnsembleRegressor" => older(node, "target", node.int("n_targets").unwrap_or(1))?,
             other => return unsupported(format!("{other} as trees")),
@@ -33,7 +38,7 @@ impl Ensemble {
 /// More outputs than this are no model that anybody asks in SQL, and a chunk of them fills memory.
 const MOST_TARGETS: i64 = 4096;
 
-fn newer(node: &Node) -> Result<Ensemble> {
+fn newer(node: &Node, leaf_hits: &[f64]) -> Result<Ensemble> {
     let width = targets(node.int("n_targets").unwrap_or(1))?;
     let (splits, precision) = numbers(node, "nodes_splits")?;
     let (weights, _) = numbers(node, "leaf_weights")?;
@@ -47,6 +52,7 @@ fn newer(node: &Node) -> Result<Ensemble> {
         no_is_leaf: ints(node, "nodes_falseleafs"),
         missing: ints(node, "nodes_missing_value_tracks_true"),
         hits: &numbers(node, "nodes_hitrates")?.0,
+        leaf_hits,
         members: &numbers(node, "membership_values")?.0,
         targets: ints(node, "leaf_targetids"),
         weights: &weights,

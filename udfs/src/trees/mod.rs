@@ -27,7 +27,9 @@ mod tests;
 mod walk;
 mod work;
 
-pub use ensemble::{contains, Aggregate, Branch, Ensemble, Leaf, Node, Precision, Test, Tree, Weight};
+pub use ensemble::{
+    contains, Aggregate, Branch, Ensemble, Leaf, Node, Precision, Test, Tree, Weight,
+};
 pub use finish::{Classes, Label, Post, Regression};
 pub use forest::{Feature, Forest};
 pub use leaves::Number;
