@@ -5,7 +5,7 @@ use super::read::{feature, index};
 use crate::error::{malformed, Result};
 
 /// The lists of nodes, then those of weights. `missing` and `hits` may be empty.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub struct Classic<'a> {
     pub tree_ids: &'a [i64],
     pub node_ids: &'a [i64],
@@ -50,11 +50,19 @@ pub fn trees(lists: &Classic<'_>) -> Result<Vec<Tree>> {
     }
     let links = Links::new(lists)?;
     let mut reached = vec![false; count];
-    links
+    let found = links
         .roots
         .iter()
         .map(|root| tree(lists, &links, *root, &mut reached))
-        .collect()
+        .collect::<Result<_>>()?;
+    // What no root leads to hangs in a cycle, or is a second tree under the same number.
+    match reached.iter().position(|reached| !reached) {
+        Some(at) => malformed(format!(
+            "nothing leads to node {} of tree {}",
+            lists.node_ids[at], lists.tree_ids[at]
+        )),
+        None => Ok(found),
+    }
 }
 
 /// Ids resolved to places in the lists.
@@ -132,7 +140,7 @@ impl Links {
     }
 }
 
-/// The node of each tree that is nobody's child; the first one listed if there are more (the others are never reached).
+/// The node of each tree that is nobody's child.
 fn roots(places: &[(i64, i64, usize)], is_child: &[bool]) -> Result<Vec<usize>> {
     let mut roots = Vec::new();
     for tree in places.chunk_by(|left, right| left.0 == right.0) {

@@ -2,6 +2,7 @@
 
 use super::leaves::Number;
 use super::plain::{PlainNode, PlainTree};
+use super::work::by_rows;
 use crate::isa::Isa;
 use crate::program::CHUNK;
 
@@ -11,6 +12,9 @@ pub(super) const GROUP: usize = 16;
 const DEEPEST: u32 = 12;
 /// A table of complete trees is at most so many times the nodes that are there, for each group.
 const SPARSE: usize = 6;
+
+/// Rows of one step.
+pub(super) const ROWS: usize = 8;
 
 pub(super) struct Descend<N> {
     groups: Vec<Group<N>>,
@@ -55,28 +59,12 @@ impl<N: Number> Descend<N> {
     }
 
     pub fn run(&self, isa: Isa, ranks: &[u16], rows: usize, by_row: &mut Vec<u32>, sums: &mut [N]) {
-        let _ = isa;
-        by_row.resize(CHUNK * self.stride, 0);
-        for (column, ranks) in ranks.chunks_exact(CHUNK).enumerate().take(self.stride) {
-            for (row, rank) in by_row.chunks_exact_mut(self.stride).zip(&ranks[..rows]) {
-                row[column] = u32::from(*rank);
-            }
-        }
+        by_rows(ranks, self.stride, rows, by_row);
         for group in &self.groups {
-            for (row, ranks) in by_row.chunks_exact(self.stride).take(rows).enumerate() {
-                for tree in 0..GROUP {
-                    let nodes = &group.nodes[tree << group.depth..(tree + 1) << group.depth];
-                    let mut at = 1usize;
-                    for _ in 0..group.depth {
-                        let node = nodes[at];
-                        at = 2 * at + usize::from(ranks[(node >> 16) as usize] > node & 0xffff);
-                    }
-                    let leaf = at - (1 << group.depth);
-                    for (target, values) in &group.leaves {
-                        sums[*target as usize * CHUNK + row] +=
-                            values[(tree << group.depth) + leaf];
-                    }
-                }
+            // What lies behind the rows has ranks of other rows or 0: of existing columns, and of no consequence.
+            for first in (0..rows).step_by(ROWS) {
+                let ranks = &by_row[first * self.stride..(first + ROWS) * self.stride];
+                N::descend(isa, group, ranks, self.stride, first, sums);
             }
         }
     }
@@ -137,5 +125,31 @@ fn group<N: Number>(trees: &[PlainTree], depth: u32) -> Group<N> {
         depth,
         nodes,
         leaves,
+    }
+}
+
+/// Adds the leaves that `ROWS` rows reach to their sums; what instruction sets have no other way for.
+pub(super) fn descend<N: Number>(
+    group: &Group<N>,
+    ranks: &[u32],
+    stride: usize,
+    first: usize,
+    sums: &mut [N],
+) {
+    for (row, ranks) in ranks.chunks_exact(stride).enumerate() {
+        let mut at = [1usize; GROUP];
+        for _ in 0..group.depth {
+            for (tree, at) in at.iter_mut().enumerate() {
+                let node = group.nodes[(tree << group.depth) + *at];
+                *at = 2 * *at + usize::from(ranks[(node >> 16) as usize] > node & 0xffff);
+            }
+        }
+        for (target, values) in &group.leaves {
+            let sum = &mut sums[*target as usize * CHUNK + first + row];
+            for (tree, at) in at.iter().enumerate() {
+                // The heap's leaves begin at 2^depth, a tree's values at tree * 2^depth.
+                *sum += values[(tree << group.depth) + at - (1 << group.depth)];
+            }
+        }
     }
 }

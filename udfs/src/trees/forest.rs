@@ -1,10 +1,11 @@
 //! An ensemble made ready for scoring: features to ranks, ranks to leaves, leaves to sums.
 
+use super::chase::Chase;
 use super::descend::Descend;
 use super::ensemble::{Aggregate, Ensemble};
 use super::leaves::Number;
 use super::plain::{plain, PlainTree};
-use super::rank::{searches, Ranks, MOST_U16, MOST_U8};
+use super::rank::{searches, Ranks, MOST_U16, MOST_U24, MOST_U8};
 use super::select::{Arena, Select};
 use super::walk;
 use super::work::{rank_columns, Work};
@@ -34,6 +35,7 @@ enum Layout<N> {
     Select8(Select<u8, N>),
     Select16(Select<u16, N>),
     Descend(Descend<N>),
+    Chase(Chase<N>),
 }
 
 /// Up to so many rows, ranking and blocks cost more than walking them.
@@ -78,7 +80,7 @@ impl<N: Number> Forest<N> {
         let walked = match self.layout {
             Layout::Walk => true,
             Layout::Select8(_) | Layout::Select16(_) => rows <= FEW_ROWS,
-            Layout::Descend(_) => false,
+            Layout::Descend(_) | Layout::Chase(_) => false,
         };
         if walked {
             walk::run(
@@ -136,6 +138,24 @@ impl<N: Number> Forest<N> {
                     &mut work.sums,
                 );
             }
+            Layout::Chase(chase) => {
+                rank_columns(
+                    &self.ranks,
+                    &self.rounded,
+                    self.isa,
+                    features,
+                    rows,
+                    &mut work.ranks32,
+                    &mut work.values,
+                );
+                chase.run(
+                    self.isa,
+                    &work.ranks32,
+                    rows,
+                    &mut work.by_row,
+                    &mut work.sums,
+                );
+            }
             Layout::Walk => {}
         }
     }
@@ -148,6 +168,7 @@ impl<N: Number> Forest<N> {
             Layout::Select8(_) => "selected by 8-bit ranks".to_owned(),
             Layout::Select16(_) => "selected by 16-bit ranks".to_owned(),
             Layout::Descend(descend) => descend.describe(),
+            Layout::Chase(_) => "chased".to_owned(),
         };
         let (trees, columns) = (self.ensemble.trees.len(), self.ranks.len());
         format!(
@@ -163,6 +184,7 @@ impl<N: Number> Forest<N> {
             Layout::Select8(select) => select.bytes(),
             Layout::Select16(select) => select.bytes(),
             Layout::Descend(descend) => descend.bytes(),
+            Layout::Chase(chase) => chase.bytes(),
         };
         self.ensemble.bytes() + self.ranks.iter().map(Ranks::bytes).sum::<usize>() + layout
     }
@@ -176,12 +198,15 @@ fn layout<N: Number>(ensemble: &Ensemble, rounded: &[bool]) -> Option<(Vec<Ranks
     let ranks = searches(plain.columns);
     let most = ranks.iter().map(Ranks::count).max().unwrap_or(0);
     let trees = &plain.trees;
-    let layout = if most <= MOST_U8 && select_cost(trees, 1) <= descend_cost(trees) {
+    let descending = descend_cost(trees).min(f64::MAX); // an infinite cost of selecting is not below
+    let layout = if most <= MOST_U8 && select_cost(trees, 1) <= descending {
         Layout::Select8(Select::new(trees)?)
-    } else if most <= MOST_U16 && select_cost(trees, 2) <= descend_cost(trees) {
+    } else if most <= MOST_U16 && select_cost(trees, 2) <= descending {
         Layout::Select16(Select::new(trees)?)
     } else if most <= MOST_U16 && descend_cost(trees) < f64::INFINITY {
         Layout::Descend(Descend::new(trees, ranks.len()))
+    } else if most <= MOST_U24 {
+        Layout::Chase(Chase::new(trees, ranks.len())?)
     } else {
         return None;
     };

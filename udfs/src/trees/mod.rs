@@ -5,13 +5,22 @@ pub mod classic;
 pub mod ensemble;
 pub mod read;
 
+mod chase;
+#[cfg(target_arch = "x86_64")]
+mod chase_x86;
 mod descend;
+#[cfg(target_arch = "x86_64")]
+mod descend_avx2;
+#[cfg(target_arch = "x86_64")]
+mod descend_x86;
 mod finish;
 mod float32;
 mod forest;
 mod leaves;
 #[cfg(target_arch = "x86_64")]
 mod leaves_x86;
+#[cfg(test)]
+mod list_tests;
 mod plain;
 mod rank;
 #[cfg(target_arch = "x86_64")]
@@ -21,6 +30,8 @@ mod rank_avx512;
 mod select;
 #[cfg(target_arch = "x86_64")]
 mod select_x86;
+#[cfg(test)]
+mod shape_tests;
 mod step;
 #[cfg(test)]
 mod tests;

@@ -27,8 +27,8 @@ pub(super) enum Search {
 pub(super) struct Buckets {
     /// Followed by infinities, so that the search may look behind the end.
     pub thresholds: Vec<f64>,
-    /// Thresholds before each bucket; one more than there are buckets, as four bytes are read at a time.
-    pub starts: Vec<u16>,
+    /// Thresholds before each bucket.
+    pub starts: Vec<u32>,
     pub low: f64,
     pub factor: f64,
     /// Number of the last bucket.
@@ -67,9 +67,21 @@ impl Lane for u16 {
     }
 }
 
+impl Lane for u32 {
+    /// Nodes have 24 bits for a bin.
+    const MISSING_HIGH: u32 = (1 << 24) - 1;
+    fn of(rank: u32) -> u32 {
+        rank
+    }
+    fn number(self) -> u32 {
+        self
+    }
+}
+
 /// The most thresholds of a feature that an integer of this many values can rank: bins then end one below `MISSING_HIGH`.
 pub(super) const MOST_U8: usize = u8::MAX as usize;
 pub(super) const MOST_U16: usize = u16::MAX as usize;
+pub(super) const MOST_U24: usize = (1 << 24) - 2;
 
 pub(super) fn searches(columns: Vec<Ranked>) -> Vec<Ranks> {
     let mut found: Vec<Ranks> = Vec::with_capacity(columns.len());
@@ -104,7 +116,7 @@ impl Buckets {
         let high = thresholds.iter().rfind(finite).copied().unwrap_or(0.0);
         let mut best = Buckets {
             thresholds: Vec::new(),
-            starts: vec![0; 2],
+            starts: vec![0],
             low: 0.0,
             factor: 0.0,
             last: 0.0,
@@ -133,10 +145,9 @@ impl Buckets {
             if tried.steps < best.steps {
                 let mut before = 0;
                 for count in counts {
-                    tried.starts.push(before as u16);
+                    tried.starts.push(before as u32);
                     before += count;
                 }
-                tried.starts.push(0);
                 best = tried;
             }
             buckets *= 2;
@@ -154,7 +165,7 @@ impl Buckets {
     }
 
     pub fn rank(&self, value: f64) -> u32 {
-        let mut rank = usize::from(self.starts[self.bucket(value)]);
+        let mut rank = self.starts[self.bucket(value)] as usize;
         for step in (0..self.steps).rev() {
             // One past the end of the bucket is another bucket's threshold, which is above the value, or infinity.
             let probe = self.thresholds[(rank + (1 << step) - 1).min(self.thresholds.len() - 1)];
@@ -207,8 +218,8 @@ impl Ranks {
         })
     }
 
-    /// `out` is as long as `values`.
-    pub fn many<L: RankLane>(&self, isa: Isa, values: &[f64], out: &mut [L]) {
+    /// `out` is as long as `values`. Whether there may be a NaN.
+    pub fn many<L: RankLane>(&self, isa: Isa, values: &[f64], out: &mut [L]) -> bool {
         let has_nan = match &self.by {
             Search::Set(set) => {
                 for (value, out) in values.iter().zip(&mut *out) {
@@ -222,6 +233,7 @@ impl Ranks {
         if has_nan {
             self.place_missing(values, out);
         }
+        has_nan
     }
 
     pub fn place_missing<L: Lane>(&self, values: &[f64], out: &mut [L]) {
@@ -276,6 +288,7 @@ macro_rules! rank_lane {
 
 rank_lane!(u8, count_u8, search_u8);
 rank_lane!(u16, count_u16, search_u16);
+rank_lane!(u32, count_u32, search_u32);
 
 pub(super) fn count<L: Lane>(thresholds: &[f64], values: &[f64], out: &mut [L]) -> bool {
     let mut has_nan = false;

@@ -46,9 +46,8 @@ macro_rules! kernels {
                         // A NaN makes the maximum its second operand: 0.
                         let bucket =
                             _mm256_cvttpd_epi32(_mm256_min_pd(_mm256_max_pd(place, zero), last));
-                        // SAFETY: bucket numbers end at `last`, and two more starts follow: four bytes are there to read.
-                        let start = unsafe { _mm_i32gather_epi32::<2>(starts, bucket) };
-                        _mm_and_si128(start, _mm_set1_epi32(0xffff))
+                        // SAFETY: bucket numbers end at `last`, the number of the last start.
+                        unsafe { _mm_i32gather_epi32::<4>(starts, bucket) }
                     });
                     for step in (0..buckets.steps).rev() {
                         let stride = _mm_set1_epi32(1 << step);
@@ -103,6 +102,18 @@ kernels!(
                     _mm_packus_epi32(ranks[2 * half], ranks[2 * half + 1]),
                 )
             };
+        }
+    }
+);
+
+kernels!(
+    u32,
+    count_u32,
+    search_u32,
+    |ranks: [__m128i; GROUPS], out: &mut [u32; STEP]| {
+        for (at, rank) in ranks.into_iter().enumerate() {
+            // SAFETY: four values at 4 * at of 16; the features of the callers.
+            unsafe { _mm_storeu_si128(out.as_mut_ptr().add(4 * at).cast(), rank) };
         }
     }
 );

@@ -47,9 +47,8 @@ macro_rules! kernels {
                         // A NaN makes the maximum its second operand: 0.
                         let bucket =
                             _mm512_cvttpd_epi32(_mm512_min_pd(_mm512_max_pd(place, zero), last));
-                        // SAFETY: bucket numbers end at `last`, and two more starts follow: four bytes are there to read.
-                        let start = unsafe { _mm256_i32gather_epi32::<2>(starts, bucket) };
-                        _mm256_and_si256(start, _mm256_set1_epi32(0xffff))
+                        // SAFETY: bucket numbers end at `last`, the number of the last start.
+                        unsafe { _mm256_i32gather_epi32::<4>(starts, bucket) }
                     });
                     for step in (0..buckets.steps).rev() {
                         let stride = _mm256_set1_epi32(1 << step);
@@ -100,6 +99,18 @@ kernels!(
                     _mm256_cvtepi32_epi16(rank),
                 )
             };
+        }
+    }
+);
+
+kernels!(
+    u32,
+    count_u32,
+    search_u32,
+    |ranks: [__m256i; GROUPS], out: &mut [u32; STEP]| {
+        for (at, rank) in ranks.into_iter().enumerate() {
+            // SAFETY: eight values at 8 * at of 32; the features of the callers.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().add(8 * at).cast(), rank) };
         }
     }
 );

@@ -5,7 +5,7 @@ use super::ensemble::{Branch, Leaf, Node, Test, Tree, Weight};
 use crate::error::{malformed, Result};
 
 /// `TreeEnsemble` of ai.onnx.ml 5. Lists that may be left out are empty then.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub struct Lists<'a> {
     pub features: &'a [i64],
     pub modes: &'a [i64],

@@ -1,7 +1,7 @@
 //! What a thread needs to score with forests: ranks, sums, and tables of constants.
 
 use super::forest::Feature;
-use super::rank::{RankLane, Ranks, Search};
+use super::rank::{Lane, RankLane, Ranks, Search};
 use super::select::Arena;
 use crate::isa::Isa;
 use crate::program::CHUNK;
@@ -13,6 +13,7 @@ pub struct Work<N> {
     pub(super) scored: Vec<bool>,
     pub(super) ranks8: Vec<u8>,
     pub(super) ranks16: Vec<u16>,
+    pub(super) ranks32: Vec<u32>,
     pub(super) by_row: Vec<u32>,
     pub(super) values: Vec<f64>,
     pub(super) arena8: Option<Box<Arena>>,
@@ -51,6 +52,7 @@ pub(super) fn rank_columns<L: RankLane>(
     if ranks.len() < columns.len() * CHUNK {
         ranks.resize(columns.len() * CHUNK, L::default());
     }
+    let mut last_has_nan = true;
     for (number, column) in columns.iter().enumerate() {
         let feature = column.feature as usize;
         // Thresholds know of the rounding, sets do not.
@@ -82,9 +84,21 @@ pub(super) fn rank_columns<L: RankLane>(
         match before.len().checked_sub(CHUNK) {
             Some(last) if column.copies_last => {
                 out.copy_from_slice(&before[last..last + rows]);
-                column.place_missing(values, out);
+                if last_has_nan {
+                    column.place_missing(values, out);
+                }
             }
-            _ => column.many(isa, values, out),
+            _ => last_has_nan = column.many(isa, values, out),
+        }
+    }
+}
+
+/// Ranks row by row, `stride` places for each. Rows behind the last have ranks of a chunk before.
+pub(super) fn by_rows<L: Lane>(ranks: &[L], stride: usize, rows: usize, by_row: &mut Vec<u32>) {
+    by_row.resize(CHUNK * stride, 0);
+    for (column, ranks) in ranks.chunks_exact(CHUNK).enumerate().take(stride) {
+        for (row, rank) in by_row.chunks_exact_mut(stride).zip(&ranks[..rows]) {
+            row[column] = rank.number();
         }
     }
 }
