@@ -222,20 +222,22 @@ def test_a_live_table_follows_in_a_shell_that_has_loaded_it(warehouse: Path) -> 
         assert shell.execute("SELECT count(*) FROM churn.current").fetchone() == (401,)
 
 
-def test_equal_calls_of_one_select_are_computed_once(deployed: Path) -> None:
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT churn.predict(c), churn.predict(c) || '!', churn.predict(c, threshold := 0.3), churn.probability(c),"
+        " churn.predict_proba(c), churn.predict_v1(c) FROM customers c",
+        'SELECT churn.predict(c), avg(churn.predict_proba(c)."Yes") FROM customers c GROUP BY ALL',
+        "SELECT prediction, error FROM churn.predict_table('customers') WHERE prediction = 'Yes' AND \"probability_Yes\" > 0.5",
+    ],
+)
+def test_equal_calls_of_one_select_are_computed_once(deployed: Path, query: str) -> None:
     with loaded(deployed, read_only=True) as shell:
         shell.execute("FROM churn.load").fetchall()
-        query = "SELECT churn.predict(c), churn.predict(c, threshold := 0.3), churn.probability(c), churn.predict_proba(c) FROM customers c"
-        before = hits(shell)
-        shell.execute(query).fetchall()
-        assert hits(shell) == before + 1
-        shell.execute("FROM churn.predict_table('customers')").fetchall()
-        assert hits(shell) == before + 2
-
-
-def hits(shell: duckdb.DuckDBPyConnection) -> int:
-    """How often the extension was called: 400 rows are one chunk."""
-    return int(shell.execute("SELECT hits FROM sqlml_models()").fetchone()[0])
+        shell.execute("SET explain_output = 'physical_only'")
+        shell.execute("PRAGMA enable_profiling = 'no_output'")
+        plan = shell.execute(f"EXPLAIN (FORMAT json) {query}").fetchall()[0][1]
+        assert plan.count("sqlml_class_2(") == 1, plan
 
 
 def test_a_connection_without_permission_is_told_and_auto_takes_another_engine(
