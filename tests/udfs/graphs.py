@@ -53,7 +53,9 @@ def graph(
         [numpy_helper.from_array(np.asarray(values), name) for name, values in (constants or {}).items()],
     )
     versions = {"": 21, ML: 3, **(opsets or {})}
-    model = helper.make_model(proto, opset_imports=[helper.make_opsetid(key, version) for key, version in versions.items()])
+    model = helper.make_model(
+        proto, opset_imports=[helper.make_opsetid(key, version) for key, version in versions.items()]
+    )
     model.ir_version = 10
     inferred = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.output}
     for value in model.graph.output:

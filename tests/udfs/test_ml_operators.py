@@ -53,7 +53,7 @@ def test_linear_classifier(connection: duckdb.DuckDBPyConnection, targets: int, 
         "multi_class": int(targets > 1),
         "post_transform": transform,
     }
-    for labels in ([[5, 7]] if targets == 1 else [list(range(targets)), [9, -2, 4, 4][:targets]]):
+    for labels in [[5, 7]] if targets == 1 else [list(range(targets)), [9, -2, 4, 4][:targets]]:
         step = ml("LinearClassifier", ["x"], ["label", "scores"], classlabels_ints=labels, **attributes)
         model = graph([step], {"x": x}, ["label", "scores"])
         check(connection, model, {"x": x}, 2e-4 if transform == "PROBIT" else 2e-6, floor=30.0)
@@ -62,7 +62,14 @@ def test_linear_classifier(connection: duckdb.DuckDBPyConnection, targets: int, 
 def test_linear_classifier_with_text_labels(connection: duckdb.DuckDBPyConnection) -> None:
     x = numbers(np.float32, 3, hostile=False)
     steps = [
-        ml("LinearClassifier", ["x"], ["text", "s"], classlabels_strings=["a", "", "ß"], coefficients=values(3, 3), intercepts=values(3)),
+        ml(
+            "LinearClassifier",
+            ["x"],
+            ["text", "s"],
+            classlabels_strings=["a", "", "ß"],
+            coefficients=values(3, 3),
+            intercepts=values(3),
+        ),
         ml("LabelEncoder", ["text"], ["label"], keys_strings=["ß", "a", ""], values_int64s=[1, 2, 3]),
     ]
     check(connection, graph(steps, {"x": x}, ["label"]), {"x": x}, 0)
@@ -78,7 +85,13 @@ def test_linear_regressor(connection: duckdb.DuckDBPyConnection, targets: int, t
         if transform == "PROBIT" and not intercepts:
             continue
         step = ml("LinearRegressor", ["x"], ["y"], coefficients=coefficients, targets=targets, post_transform=transform)
-        step = Step(step.op, step.inputs, step.outputs, ML, {**(step.attributes or {}), **({"intercepts": intercepts} if intercepts else {})})
+        step = Step(
+            step.op,
+            step.inputs,
+            step.outputs,
+            ML,
+            {**(step.attributes or {}), **({"intercepts": intercepts} if intercepts else {})},
+        )
         check(connection, graph([step], {"x": x}, ["y"]), {"x": x}, 2e-4 if transform == "PROBIT" else 2e-6, floor=30.0)
 
 
@@ -136,7 +149,7 @@ def test_svm_regressor(connection: duckdb.DuckDBPyConnection, kernel: str, one_c
 
 @pytest.mark.parametrize("kind", [*FLOATS, np.int64])
 def test_scaler(connection: duckdb.DuckDBPyConnection, kind: Any) -> None:
-    x = (numbers(kind, 3) if kind != np.int64 else np.random.default_rng(0).integers(-(2**20), 2**20, (100, 3)))
+    x = numbers(kind, 3) if kind != np.int64 else np.random.default_rng(0).integers(-(2**20), 2**20, (100, 3))
     for width in (1, 3):
         step = ml("Scaler", ["x"], ["y"], offset=values(width), scale=values(width, seed=1))
         check(connection, graph([step], {"x": x}, ["y"]), {"x": x}, 0)
@@ -211,7 +224,11 @@ INPUTS: dict[str, Any] = {
     "int64s": np.random.default_rng(0).choice(np.array([3, -1, 2**40, 0, 7]), (100, 1)),
     "floats": np.random.default_rng(0).choice(np.array([1.5, 0, -0.0, np.nan, 7], dtype=np.float32), (100, 1)),
 }
-DEFAULTS: dict[str, Any] = {"strings": {"default_string": "b"}, "int64s": {"default_int64": -7}, "floats": {"default_float": 2.5}}
+DEFAULTS: dict[str, Any] = {
+    "strings": {"default_string": "b"},
+    "int64s": {"default_int64": -7},
+    "floats": {"default_float": 2.5},
+}
 BACK = ml("LabelEncoder", ["text"], ["y"], keys_strings=["a", "", "b", "_Unused"], values_int64s=[1, 2, 3, 4])
 
 
@@ -219,12 +236,24 @@ BACK = ml("LabelEncoder", ["text"], ["y"], keys_strings=["a", "", "b", "_Unused"
 @pytest.mark.parametrize("values_of", sorted(KEYS))
 @pytest.mark.parametrize("keys_of", sorted(KEYS))
 @pytest.mark.parametrize("version", [2, 4])
-def test_label_encoder(connection: duckdb.DuckDBPyConnection, version: int, keys_of: str, values_of: str, given: bool) -> None:
+def test_label_encoder(
+    connection: duckdb.DuckDBPyConnection, version: int, keys_of: str, values_of: str, given: bool
+) -> None:
     if version == 2 and keys_of == values_of == "int64s":
         pytest.skip("onnxruntime has no such LabelEncoder of ai.onnx.ml 2")
     to = "text" if values_of == "strings" else "y"
-    found = [8, 9, 10, 11] if values_of == "int64s" else [0.5, -0.25, 4.0, 1.0] if values_of == "floats" else ["b", "a", "", "a"]
-    attributes = {f"keys_{keys_of}": KEYS[keys_of], f"values_{values_of}": found, **(DEFAULTS[values_of] if given else {})}
+    found = (
+        [8, 9, 10, 11]
+        if values_of == "int64s"
+        else [0.5, -0.25, 4.0, 1.0]
+        if values_of == "floats"
+        else ["b", "a", "", "a"]
+    )
+    attributes = {
+        f"keys_{keys_of}": KEYS[keys_of],
+        f"values_{values_of}": found,
+        **(DEFAULTS[values_of] if given else {}),
+    }
     steps = [ml("LabelEncoder", ["x"], [to], **attributes)]
     if to == "text":
         steps.append(BACK)
@@ -248,7 +277,10 @@ def test_label_encoder_with_tensors(connection: duckdb.DuckDBPyConnection, kind:
 def test_first_label_encoder_and_category_mapper(connection: duckdb.DuckDBPyConnection) -> None:
     x, places = texts(), np.random.default_rng(0).integers(-1, 5, (100, 1))
     classes = ["b", "a", "", "b"]
-    for version, attributes in [(1, {"classes_strings": classes}), (3, {"cats_strings": classes, "cats_int64s": [3, 1, 0, 2]})]:
+    for version, attributes in [
+        (1, {"classes_strings": classes}),
+        (3, {"cats_strings": classes, "cats_int64s": [3, 1, 0, 2]}),
+    ]:
         op = "LabelEncoder" if version == 1 else "CategoryMapper"
         model = graph([ml(op, ["x"], ["y"], **attributes)], {"x": x}, ["y"], opsets={ML: version})
         check(connection, model, {"x": x}, 0)

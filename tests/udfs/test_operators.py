@@ -87,7 +87,13 @@ def test_functions_of_one_number(connection: duckdb.DuckDBPyConnection, op: str,
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 @pytest.mark.parametrize(
     ("op", "attributes"),
-    [("Gelu", {}), ("Gelu", {"approximate": "tanh"}), ("Selu", {}), ("Mish", {}), ("Shrink", {"bias": 0.25, "lambd": 0.75})],
+    [
+        ("Gelu", {}),
+        ("Gelu", {"approximate": "tanh"}),
+        ("Selu", {}),
+        ("Mish", {}),
+        ("Shrink", {"bias": 0.25, "lambd": 0.75}),
+    ],
 )
 def test_activations(connection: duckdb.DuckDBPyConnection, op: str, attributes: dict[str, Any], kind: Any) -> None:
     x = numbers(kind, 1, hostile=False)
@@ -107,9 +113,7 @@ def test_activations(connection: duckdb.DuckDBPyConnection, op: str, attributes:
 
 @pytest.mark.parametrize("keep", [0, 1])
 @pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64])
-@pytest.mark.parametrize(
-    "op", ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]
-)
+@pytest.mark.parametrize("op", ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"])
 def test_reductions(connection: duckdb.DuckDBPyConnection, op: str, kind: Any, keep: int) -> None:
     if kind == np.int64 and op in {"L2", "LogSum", "LogSumExp", "Mean"}:
         pytest.skip("of floating-point numbers only")
@@ -131,7 +135,9 @@ def test_reductions(connection: duckdb.DuckDBPyConnection, op: str, kind: Any, k
         }[op]()
         expected = expected.astype(kind).astype(float)[:, None]
     axes = np.array([1], dtype=np.int64)
-    model = graph([Step(f"Reduce{op}", ["x", "axes"], ["y"], attributes={"keepdims": keep})], {"x": x}, ["y"], {"axes": axes})
+    model = graph(
+        [Step(f"Reduce{op}", ["x", "axes"], ["y"], attributes={"keepdims": keep})], {"x": x}, ["y"], {"axes": axes}
+    )
     # LogSum and LogSumExp near 1 lose what the sum has lost.
     check(connection, model, {"x": x}, 1e-12 if kind != np.float32 else 2e-7, expected)
 
@@ -196,7 +202,9 @@ def test_products_of_hostile_numbers(connection: duckdb.DuckDBPyConnection) -> N
 @pytest.mark.parametrize("transposed", [0, 1])
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.5, 2.0), (1.0, 0.0)])
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
-def test_gemm(connection: duckdb.DuckDBPyConnection, kind: Any, alpha: float, beta: float, transposed: int, shape: str) -> None:
+def test_gemm(
+    connection: duckdb.DuckDBPyConnection, kind: Any, alpha: float, beta: float, transposed: int, shape: str
+) -> None:
     rng = np.random.default_rng(5)
     x = numbers(kind, 6, hostile=False)
     constants = {"w": rng.normal(size=(4, 6) if transposed else (6, 4)).astype(kind)}
