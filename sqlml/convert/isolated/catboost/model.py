@@ -157,10 +157,15 @@ class _Reader:
         return OtherSplit(kind)
 
     def oblivious(self, tree: Mapping[str, Any]) -> CatTree:
-        """All nodes of a level ask the same; the answer to split i is bit i of the leaf's number."""
-        splits = [self.split(s) for s in tree.get("splits") or ()]
+        """All nodes of a level ask the same; the answer to split i is bit i of the leaf's number.
+
+        The last split is the root: which one is does not matter for what a row gets, but for SHAP values, and CatBoost
+        walks it so (shap_values.cpp, CalcObliviousInternalShapValuesForLeafRecursive).
+        """
+        splits = [self.split(s) for s in reversed(tree.get("splits") or ())]
         depth = len(splits)
-        values = np.array(tree["leaf_values"], dtype=np.float64).reshape(2**depth, self.width)
+        reverse = [int(f"{leaf:0{depth}b}"[::-1], 2) if depth else 0 for leaf in range(2**depth)]
+        values = np.array(tree["leaf_values"], dtype=np.float64).reshape(2**depth, self.width)[reverse]
         inner = 2**depth - 1
         left, right = (np.full(2 * inner + 1, -1, dtype=np.int64) for _ in range(2))
         for level in range(depth):
@@ -170,7 +175,7 @@ class _Reader:
         asked: list[Split | None] = [split for level, split in enumerate(splits) for _ in range(2**level)]
         value = np.concatenate([np.zeros((inner, self.width)), values])
         weights = np.array(tree.get("leaf_weights") or (), dtype=np.float64)
-        cover = np.concatenate([np.zeros(inner), weights]) if len(weights) == 2**depth else None
+        cover = np.concatenate([np.zeros(inner), weights[reverse]]) if len(weights) == 2**depth else None
         return CatTree((*asked, *[None] * (inner + 1)), left, right, value, cover)
 
     def branching(self, tree: Mapping[str, Any]) -> CatTree:
