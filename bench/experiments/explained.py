@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 
 import duckdb
 
@@ -53,9 +54,7 @@ def report(con: duckdb.DuckDBPyConnection, case: Case, rounds: int) -> Iterator[
 def shap_ways(case: Case) -> Iterator[Way]:
     """Nothing where the package is not installed, or does not take the model."""
     try:
-        import shap
-        from threadpoolctl import threadpool_limits
-
+        shap, limits = import_module("shap"), import_module("threadpoolctl")
         explainer = shap.TreeExplainer(case.estimator, feature_perturbation="tree_path_dependent")
     except Exception:  # it raises many kinds; ImportError is one
         return
@@ -64,7 +63,7 @@ def shap_ways(case: Case) -> Iterator[Way]:
         given = case.rows.iloc[:rows].to_numpy()
 
         def run() -> None:
-            with threadpool_limits(1):
+            with limits.threadpool_limits(1):
                 explainer.shap_values(given, check_additivity=False)
 
         return run
