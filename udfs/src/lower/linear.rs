@@ -114,8 +114,17 @@ fn gemm(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Valu
         node.float("alpha").unwrap_or(1.0),
         node.float("beta").unwrap_or(1.0),
     );
-    let columns = product(&rows.columns, outputs, &weight, vec![], rows.kind, builder)?;
+    let known = match inputs.get(2) {
+        Some(Value::Constant(bias)) if alpha == 1.0 && beta == 1.0 => bias_of(bias, outputs),
+        _ => None,
+    };
+    let fused = known.is_some();
+    let bias = known.unwrap_or_default();
+    let columns = product(&rows.columns, outputs, &weight, bias, rows.kind, builder)?;
     let mut result = Value::matrix(rows.kind, columns, builder)?;
+    if fused {
+        return Ok(vec![result]);
+    }
     if alpha != 1.0 {
         let alpha = number(f64::from(alpha), &result, builder)?;
         result = broadcast(Op::Mul, &[&result, &alpha], builder)?;
@@ -129,6 +138,16 @@ fn gemm(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Valu
         result = broadcast(Op::Add, &[&result, &bias], builder)?;
     }
     Ok(vec![result])
+}
+
+/// A constant that is added to every row, one number per output.
+fn bias_of(tensor: &Tensor, outputs: usize) -> Option<Vec<f64>> {
+    let values = tensor.doubles()?;
+    match tensor.dims.as_slice() {
+        [count] | [1, count] if *count == outputs => Some(values),
+        [] | [1] | [1, 1] => Some(vec![*values.first()?; outputs]),
+        _ => None,
+    }
 }
 
 /// Scores in double, one per row of `coefficients`.

@@ -55,22 +55,29 @@ impl Weights {
     }
 }
 
-/// Adds columns x weights to the sums, one vector of `rows` values per output.
+/// Whether the product is computed in tiles.
+pub fn tiles(weights: &Weights, rows: usize) -> bool {
+    weights.outputs > NARROW && rows >= tile::ROWS
+}
+
+/// Adds columns x weights to the sums, one vector of as many values as there are rows per output. `first`: the sums are
+/// zero, and if they are computed in tiles they hold anything.
 pub fn add_product(
     isa: Isa,
     columns: &[Column<'_>],
     weights: &Weights,
-    rows: usize,
+    first: bool,
     sums: &mut [Vec<f64>],
     packed: &mut Packed,
 ) {
-    if weights.outputs <= NARROW || rows < tile::ROWS {
+    let rows = sums.first().map_or(0, Vec::len);
+    if tiles(weights, rows) {
+        add_tiled(isa, columns, weights, (first, rows), sums, packed);
+    } else {
         for (output, sums) in sums.iter_mut().enumerate() {
             let block = &weights.tiles[output / tile::OUTPUTS * weights.inputs..];
             add_narrow(isa, columns, block, output % tile::OUTPUTS, sums);
         }
-    } else {
-        add_tiled(isa, columns, weights, rows, sums, packed);
     }
 }
 
@@ -110,7 +117,7 @@ fn add_tiled(
     isa: Isa,
     columns: &[Column<'_>],
     weights: &Weights,
-    rows: usize,
+    (first, rows): (bool, usize),
     sums: &mut [Vec<f64>],
     packed: &mut Packed,
 ) {
@@ -121,7 +128,8 @@ fn add_tiled(
             let blocks = weights.tiles.chunks_exact(weights.inputs);
             for (block, sums) in blocks.zip(sums.chunks_mut(tile::OUTPUTS)) {
                 let mut acc = [[0.0; tile::ROWS]; tile::OUTPUTS];
-                for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
+                let kept = if first && panel == 0 { &[] } else { &*sums };
+                for (acc, sums) in acc.iter_mut().zip(kept) {
                     acc[..length].copy_from_slice(&sums[start..start + length]);
                 }
                 tile::add_product(isa, packed, &block[panel * PANEL..], &mut acc);

@@ -60,11 +60,13 @@ impl MatMul {
         sums: &mut [Vec<f64>],
         packed: &mut dense::Packed,
     ) {
-        for sums in sums.iter_mut() {
-            sums.fill(0.0);
+        // The first tiles start from zeros themselves.
+        if !matches!(self.parts.first(), Some(Part::Dense(weights)) if dense::tiles(weights, rows))
+        {
+            sums.iter_mut().for_each(|sums| sums.fill(0.0));
         }
         let mut rest = columns;
-        for part in &self.parts {
+        for (index, part) in self.parts.iter().enumerate() {
             let width = match part {
                 Part::Dense(weights) => weights.inputs(),
                 Part::Rows(_) => 1,
@@ -73,7 +75,7 @@ impl MatMul {
             rest = after;
             match (part, columns) {
                 (Part::Dense(weights), columns) => {
-                    dense::add_product(isa, columns, weights, rows, sums, packed)
+                    dense::add_product(isa, columns, weights, index == 0, sums, packed)
                 }
                 (Part::Rows(tables), [column]) => add_rows(column, tables, sums),
                 (Part::Rows(_), _) => {}
