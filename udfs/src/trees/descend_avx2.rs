@@ -57,11 +57,14 @@ pub(super) unsafe fn descend<N: Number>(
     }
     for (target, values) in &group.leaves {
         let sums = &mut sums[*target as usize * CHUNK + first..][..ROWS];
+        let mut of_row: [N; ROWS] = std::array::from_fn(|row| sums[row]);
         for tree in 0..GROUP {
             // Rows side by side: their sums do not wait for each other.
-            for (sum, reached) in sums.iter_mut().zip(&reached) {
-                *sum += values[reached[tree] as usize];
+            for (sum, reached) in of_row.iter_mut().zip(&reached) {
+                // SAFETY: a heap of `depth` levels ends at its 2^depth leaves, and each tree has as many values.
+                *sum += unsafe { *values.get_unchecked(reached[tree] as usize) };
             }
         }
+        sums.copy_from_slice(&of_row);
     }
 }

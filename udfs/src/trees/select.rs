@@ -207,16 +207,16 @@ impl<L: SelectLane, N: Number> Select<L, N> {
         let block = BLOCK / size_of::<L>();
         for tree in &self.trees {
             for first in (0..whole(rows, block)).step_by(block) {
-                if !tree.steps.is_empty() {
+                let mut bytes = [0; BLOCK];
+                let exits = if tree.steps.is_empty() {
+                    &bytes[..block]
+                } else {
                     L::block(isa, &tree.steps, &ranks[first..], arena);
-                }
-                let mut exits = [0; BLOCK];
-                if !tree.steps.is_empty() {
-                    L::exits(arena, &mut exits[..block]);
-                }
+                    L::exits(arena, &mut bytes)
+                };
                 for (target, values) in &tree.leaves {
                     let sums = &mut sums[*target as usize * CHUNK + first..][..block];
-                    N::add(isa, values, &exits[..block], sums);
+                    N::add(isa, values, exits, sums);
                 }
             }
         }
@@ -239,12 +239,12 @@ impl<L: SelectLane, N: Number> Select<L, N> {
 pub(super) trait SelectLane: Lane {
     /// Runs the steps over one block. `ranks` begins at the block's first row.
     fn block(isa: Isa, steps: &[Step], ranks: &[Self], arena: &mut Arena);
-    /// The exit numbers as bytes.
-    fn exits(arena: &Arena, out: &mut [u8]);
+    /// The exit numbers as bytes, in the arena or in `bytes`.
+    fn exits<'a>(arena: &'a Arena, bytes: &'a mut [u8; BLOCK]) -> &'a [u8];
 }
 
 macro_rules! select_lane {
-    ($lane:ty, $avx512:ident, $avx2:ident, $exits:expr) => {
+    ($lane:ty, $avx512:ident, $avx2:ident, $exits:ident) => {
         impl SelectLane for $lane {
             fn block(isa: Isa, steps: &[Step], ranks: &[Self], arena: &mut Arena) {
                 match isa {
@@ -262,32 +262,29 @@ macro_rules! select_lane {
                 }
             }
 
-            fn exits(arena: &Arena, out: &mut [u8]) {
-                $exits(&arena.slots[0], out)
+            fn exits<'a>(arena: &'a Arena, bytes: &'a mut [u8; BLOCK]) -> &'a [u8] {
+                $exits(&arena.slots[0], bytes)
             }
         }
     };
 }
 
-select_lane!(
-    u8,
-    avx512_u8,
-    avx2_u8,
-    |slot: &[u8; BLOCK], out: &mut [u8]| out.copy_from_slice(slot)
-);
-select_lane!(
-    u16,
-    avx512_u16,
-    avx2_u16,
-    |slot: &[u8; BLOCK], out: &mut [u8]| {
-        // Leaf numbers are below 256: the low bytes.
-        slot.as_chunks::<2>()
-            .0
-            .iter()
-            .zip(out)
-            .for_each(|(pair, out)| *out = pair[0]);
-    }
-);
+fn as_bytes<'a>(slot: &'a [u8; BLOCK], _: &'a mut [u8; BLOCK]) -> &'a [u8] {
+    slot
+}
+
+/// Leaf numbers are below 256: the low bytes.
+fn low_bytes<'a>(slot: &'a [u8; BLOCK], bytes: &'a mut [u8; BLOCK]) -> &'a [u8] {
+    let pairs = slot.as_chunks::<2>().0;
+    pairs
+        .iter()
+        .zip(&mut *bytes)
+        .for_each(|(pair, byte)| *byte = pair[0]);
+    &bytes[..pairs.len()]
+}
+
+select_lane!(u8, avx512_u8, avx2_u8, as_bytes);
+select_lane!(u16, avx512_u16, avx2_u16, low_bytes);
 
 /// One block, in plain Rust.
 fn run<L: Lane>(steps: &[Step], ranks: &[L], arena: &mut Arena) {

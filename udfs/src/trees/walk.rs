@@ -19,7 +19,7 @@ pub(super) fn value(features: &[Feature<'_>], rounded: &[bool], feature: u32, ro
     }
 }
 
-/// Rows that are walked at once: memory answers several while each waits for its own node.
+/// Rows, or trees for one row, that are walked at once: memory answers several while each waits for its own node.
 const TOGETHER: usize = 8;
 
 /// Adds to `sums` (a chunk of rows per target). `scored` says which have one, where the smallest or largest is looked for.
@@ -31,6 +31,10 @@ pub(super) fn run<N: Number>(
     sums: &mut [N],
     scored: &mut [bool],
 ) {
+    if rows < TOGETHER {
+        (0..rows).for_each(|row| one(ensemble, rounded, features, row, sums, scored));
+        return;
+    }
     for tree in &ensemble.trees {
         for first in (0..rows).step_by(TOGETHER) {
             let count = TOGETHER.min(rows - first);
@@ -60,6 +64,40 @@ pub(super) fn run<N: Number>(
                         scored,
                     );
                 }
+            }
+        }
+    }
+}
+
+/// One row through several trees at once.
+fn one<N: Number>(
+    ensemble: &Ensemble,
+    rounded: &[bool],
+    features: &[Feature<'_>],
+    row: usize,
+    sums: &mut [N],
+    scored: &mut [bool],
+) {
+    for trees in ensemble.trees.chunks(TOGETHER) {
+        let mut at = [0u32; TOGETHER];
+        let mut moving = true;
+        while moving {
+            moving = false;
+            for (tree, at) in trees.iter().zip(&mut at) {
+                if let Node::Branch(branch) = &tree.nodes[*at as usize] {
+                    let value = value(features, rounded, branch.feature, row);
+                    *at = if ensemble.goes_yes(branch, value) {
+                        branch.yes
+                    } else {
+                        branch.no
+                    };
+                    moving = true;
+                }
+            }
+        }
+        for (tree, at) in trees.iter().zip(at) {
+            if let Node::Leaf(leaf) = &tree.nodes[at as usize] {
+                add(ensemble.aggregate, tree.weights_of(leaf), row, sums, scored);
             }
         }
     }
