@@ -1,8 +1,9 @@
 //! The scoring functions: one per shape of result, for the C API takes a function's return type when it is registered.
 
-use super::handle::LogicalType;
+use super::handle::{c_string, LogicalType};
 use crate::explain;
 use crate::program::{Kind, Operand, Output, Program};
+use std::ffi::{CStr, CString};
 
 /// Classes and targets that have a function of their own; beyond, they are one list.
 pub const MOST: usize = 200;
@@ -25,6 +26,51 @@ pub enum Shape {
     Explanation,
     /// DOUBLE[]: every numeric output of any graph
     Outputs,
+}
+
+/// What results are made of, made once.
+pub struct Types {
+    bigint: LogicalType,
+    double: LogicalType,
+    list: LogicalType,
+    classes: Vec<CString>,
+    targets: Vec<CString>,
+}
+
+impl Types {
+    pub fn new() -> Types {
+        let names = |letter: char| {
+            (0..MOST)
+                .map(|i| c_string(&format!("{letter}{i}")))
+                .collect()
+        };
+        let double = LogicalType::double();
+        let list = LogicalType::list(&double);
+        Types {
+            bigint: LogicalType::bigint(),
+            double,
+            list,
+            classes: names('p'),
+            targets: names('t'),
+        }
+    }
+
+    fn doubles<'a>(
+        &'a self,
+        names: &'a [CString],
+        count: usize,
+    ) -> impl Iterator<Item = (&'a CStr, &'a LogicalType)> {
+        names
+            .iter()
+            .take(count)
+            .map(|name| (name.as_c_str(), &self.double))
+    }
+}
+
+impl Default for Types {
+    fn default() -> Types {
+        Types::new()
+    }
 }
 
 /// The columns of a program that a shape shows.
@@ -75,22 +121,20 @@ impl Shape {
         }
     }
 
-    pub fn result(self) -> LogicalType {
-        let list = || LogicalType::list(&LogicalType::double());
-        let doubles = |letter: char, count: usize| {
-            (0..count).map(move |i| (format!("{letter}{i}"), LogicalType::double()))
-        };
-        let mut fields = vec![("error".to_owned(), LogicalType::bigint())];
+    pub fn result(self, types: &Types) -> LogicalType {
+        let mut fields = vec![(c"error", &types.bigint)];
         if self.has_index() {
-            fields.push(("prediction".to_owned(), LogicalType::bigint()));
+            fields.push((c"prediction", &types.bigint));
         }
         match self {
-            Shape::Class(classes) => fields.extend(doubles('p', classes)),
-            Shape::ClassMany => fields.push(("p".to_owned(), list())),
-            Shape::Value(targets) => fields.extend(doubles('t', targets)),
-            Shape::ValueMany => fields.push(("t".to_owned(), list())),
+            Shape::Class(classes) => fields.extend(types.doubles(&types.classes, classes)),
+            Shape::ClassMany => fields.push((c"p", &types.list)),
+            Shape::Value(targets) => fields.extend(types.doubles(&types.targets, targets)),
+            Shape::ValueMany => fields.push((c"t", &types.list)),
             Shape::Number => return LogicalType::double(),
-            Shape::Probabilities | Shape::Explanation | Shape::Outputs => return list(),
+            Shape::Probabilities | Shape::Explanation | Shape::Outputs => {
+                return LogicalType::list(&types.double)
+            }
         }
         LogicalType::structure(&fields)
     }
