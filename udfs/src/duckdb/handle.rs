@@ -134,11 +134,6 @@ impl Value {
         unsafe { ffi::duckdb_is_null_value(self.0) }
     }
 
-    pub fn id(&self) -> ffi::duckdb_type {
-        // SAFETY: the type belongs to the value and is only read while that lives.
-        unsafe { ffi::duckdb_get_type_id(ffi::duckdb_get_value_type(self.0)) }
-    }
-
     /// `CAST(value AS VARCHAR)`, NULL as None.
     pub fn to_text(&self) -> Option<String> {
         if self.is_null() {

@@ -238,6 +238,11 @@ pub struct Decimal {
     pub value: i128,
     pub power: i128,
     pub divisor: f64,
+    pub scale: u8,
+    /// Whether this DuckDB rounds once.
+    pub exact: bool,
+    /// Stored in 16 bytes: its parts become doubles as HUGEINTs do, those of a shorter one as BIGINTs.
+    pub wide: bool,
 }
 
 impl Decimal {
@@ -249,11 +254,23 @@ impl Decimal {
             false => self.value.saturating_add(half) / self.power,
         }
     }
+
+    /// Whether one division is this DuckDB's cast: 10^22 is the last power of ten that is a double.
+    fn divides(self) -> bool {
+        !self.exact || self.scale <= 22
+    }
+
+    fn part(self, value: i128) -> f64 {
+        match self.wide {
+            true => hugeint_to_double(value),
+            false => value as i64 as f64,
+        }
+    }
 }
 
 impl Number for Decimal {
     fn plain(self, wanted: Wanted) -> bool {
-        wanted == Wanted::Double && self.value.unsigned_abs() <= 1 << 53
+        wanted == Wanted::Double && self.value.unsigned_abs() <= 1 << 53 && self.divides()
     }
 
     fn fast(self, _: Wanted) -> f64 {
@@ -261,16 +278,16 @@ impl Number for Decimal {
     }
 
     fn double(self) -> Option<f64> {
-        // Whole and fraction apart where the digits alone are no double: what DuckDB's cast does too.
-        Some(
-            match self.value.unsigned_abs() <= 1 << 53 || self.power == 1 {
-                true => hugeint_to_double(self.value) / self.divisor,
-                false => {
-                    let (whole, rest) = (self.value / self.power, self.value % self.power);
-                    hugeint_to_double(whole) + hugeint_to_double(rest) / self.divisor
-                }
-            },
-        )
+        // Where the digits alone are no double, 1.5.6 takes whole and fraction apart, and 2.0.0 rounds their quotient.
+        let short = self.value.unsigned_abs() <= 1 << 53 || self.power == 1;
+        if short && self.divides() {
+            return Some(self.part(self.value) / self.divisor);
+        }
+        if self.exact {
+            return format!("{}e-{}", self.value, self.scale).parse().ok();
+        }
+        let (whole, rest) = (self.value / self.power, self.value % self.power);
+        Some(self.part(whole) + self.part(rest) / self.divisor)
     }
 
     fn hugeint(self) -> Option<i128> {

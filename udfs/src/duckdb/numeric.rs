@@ -3,7 +3,7 @@
 use super::buffers::{Unreadable, Values, REMEMBERED};
 use super::numbers::{Decimal, Number};
 use super::types::{Wanted, Width};
-use super::values::Spelt;
+use super::values::{decimals_are_rounded_once, Spelt};
 use super::vectors::{uniform, Rows};
 use crate::program::{Column, Kind, Scalar};
 use std::collections::HashMap;
@@ -70,10 +70,14 @@ pub fn wide(words: [u64; 2]) -> u128 {
 /// The vector is one of DECIMALs with this storage.
 pub unsafe fn decimals(sink: &mut Sink<'_>, out: &mut [f64], storage: Width, scale: u8) {
     let power = 10i128.checked_pow(u32::from(scale)).unwrap_or(1); // scales end at 38
+    let exact = decimals_are_rounded_once();
     let decimal = |value: i128| Decimal {
         value,
         power,
         divisor: power as f64,
+        scale,
+        exact,
+        wide: matches!(storage, Width::W1 | Width::W16),
     };
     let rows = sink.rows;
     // SAFETY: by this function's contract.

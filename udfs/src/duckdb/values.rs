@@ -4,18 +4,34 @@ use super::handle::Value;
 use super::numbers::Number;
 use super::types::{Source, Wanted, Width};
 use libduckdb_sys as ffi;
+use std::sync::OnceLock;
 
 /// A text where a number belongs. Slow (a value of DuckDB's is made for each cast): the caller remembers the answers.
+///
+/// A getter casts as `TRY_CAST` does and gives its type's least value, or NaN, where that fails; 1.5.6 shows by the value's
+/// type which it was, 2.0.0 does not. So the texts that are those very values are told apart here.
 #[derive(Clone, Copy)]
 pub struct Spelt<'a>(pub &'a [u8]);
 
+const LEAST_HUGEINT: &[u8] = b"-170141183460469231731687303715884105728";
+
 impl Spelt<'_> {
-    /// `TRY_CAST`: a getter casts the value in place, and leaves it a VARCHAR if that fails.
-    fn cast<T>(self, id: ffi::duckdb_type, get: unsafe fn(ffi::duckdb_value) -> T) -> Option<T> {
+    fn cast<T>(self, get: unsafe fn(ffi::duckdb_value) -> T) -> T {
         let value = Value::text(self.0);
         // SAFETY: the value lives; every getter takes any value.
-        let got = unsafe { get(value.raw()) };
-        (value.id() == id).then_some(got)
+        unsafe { get(value.raw()) }
+    }
+
+    fn is_nan(self) -> bool {
+        let text = self.0.trim_ascii_start();
+        let text = text.strip_prefix(b"+").unwrap_or(text);
+        let text = text.strip_prefix(b"-").unwrap_or(text);
+        // DuckDB's blanks are those of C; a vertical tab is not one of Rust's. What follows in brackets is let through:
+        // a text that begins so is a number to DuckDB, or an unreadable one that nobody writes.
+        let text = text.strip_prefix(b"\x0b").unwrap_or(text);
+        text.get(..3)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"nan"))
+            && matches!(text.get(3), None | Some(b'(' | b' ' | b'\t'..=b'\r'))
     }
 }
 
@@ -29,27 +45,39 @@ impl Number for Spelt<'_> {
     }
 
     fn double(self) -> Option<f64> {
-        self.cast(ffi::DUCKDB_TYPE_DUCKDB_TYPE_DOUBLE, ffi::duckdb_get_double)
+        let number = self.cast(ffi::duckdb_get_double);
+        (!number.is_nan() || self.is_nan()).then_some(number)
     }
 
     fn hugeint(self) -> Option<i128> {
-        let found = self.cast(
-            ffi::DUCKDB_TYPE_DUCKDB_TYPE_HUGEINT,
-            ffi::duckdb_get_hugeint,
-        )?;
-        Some(i128::from(found.upper) << 64 | i128::from(found.lower))
+        let found = self.cast(ffi::duckdb_get_hugeint);
+        let number = i128::from(found.upper) << 64 | i128::from(found.lower);
+        (number != i128::MIN || self.0.trim_ascii() == LEAST_HUGEINT).then_some(number)
     }
 
     fn bigint(self) -> Option<i64> {
-        self.cast(ffi::DUCKDB_TYPE_DUCKDB_TYPE_BIGINT, ffi::duckdb_get_int64)
+        let number = self.cast(ffi::duckdb_get_int64);
+        let sure = number != i64::MIN || self.hugeint() == Some(i128::from(number));
+        sure.then_some(number)
     }
 
     fn integer(self) -> Option<i32> {
-        self.cast(ffi::DUCKDB_TYPE_DUCKDB_TYPE_INTEGER, ffi::duckdb_get_int32)
+        let number = self.cast(ffi::duckdb_get_int32);
+        let sure = number != i32::MIN || self.bigint() == Some(i64::from(number));
+        sure.then_some(number)
     }
 
     fn boolean(self) -> Option<bool> {
-        self.cast(ffi::DUCKDB_TYPE_DUCKDB_TYPE_BOOLEAN, ffi::duckdb_get_bool)
+        // Measured in both versions: no blanks, no "on", any case.
+        let is_one_of = |words: [&str; 5]| {
+            words
+                .iter()
+                .any(|word| self.0.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        match is_one_of(["true", "t", "yes", "y", "1"]) {
+            true => Some(true),
+            false => is_one_of(["false", "f", "no", "n", "0"]).then_some(false),
+        }
     }
 }
 
@@ -166,6 +194,28 @@ unsafe fn moment(id: ffi::duckdb_type, raw: u128) -> Option<ffi::duckdb_value> {
                 ffi::duckdb_create_timestamp_ns(ffi::duckdb_timestamp_ns { nanos: micros })
             }
             _ => return None,
+        }
+    })
+}
+
+/// How this DuckDB casts a DECIMAL to DOUBLE, asked once: 0.018014398509481987 tells the two ways apart.
+pub fn decimals_are_rounded_once() -> bool {
+    static ROUNDED_ONCE: OnceLock<bool> = OnceLock::new();
+    *ROUNDED_ONCE.get_or_init(|| {
+        let value = ffi::duckdb_hugeint {
+            lower: 18_014_398_509_481_987,
+            upper: 0,
+        };
+        // SAFETY: a value that is made, cast and destroyed here.
+        unsafe {
+            let value = ffi::duckdb_create_decimal(ffi::duckdb_decimal {
+                width: 18,
+                scale: 18,
+                value,
+            });
+            Value::owned(value).is_some_and(|value| {
+                ffi::duckdb_get_double(value.raw()) == 0.018_014_398_509_481_987
+            })
         }
     })
 }
