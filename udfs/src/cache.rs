@@ -121,7 +121,7 @@ fn load_hashed(key: &str, bytes: &[u8]) -> Result<Arc<Model>, Error> {
     let mut cache = lock();
     cache.loading.remove(key);
     if let Ok(model) = &outcome {
-        cache.insert(key, model.clone());
+        cache.insert(key, model.clone(), None);
     }
     outcome
 }
@@ -200,7 +200,7 @@ impl Cache {
     fn claim(&mut self, key: &str) -> Arc<Claim> {
         self.expire();
         let claim = Arc::new(Claim::default());
-        match self.use_entry(key).or_else(|| self.left(key)) {
+        match self.use_entry(key).or_else(|| self.back(key)) {
             Some(model) => claim.fill(model),
             None => {
                 let waiting = self.claims.entry(key.to_owned()).or_default();
@@ -236,14 +236,18 @@ impl Cache {
         Some(entry.model.clone())
     }
 
-    fn left(&self, key: &str) -> Option<Arc<Model>> {
-        self.leaving
+    /// A model that has just left, and is wanted again.
+    fn back(&mut self, key: &str) -> Option<Arc<Model>> {
+        let place = self
+            .leaving
             .iter()
-            .find(|(_, leaving, _)| leaving == key)
-            .map(|(_, _, model)| model.clone())
+            .position(|(_, leaving, _)| leaving == key)?;
+        let (promised, _, model) = self.leaving.swap_remove(place);
+        self.insert(key, model.clone(), Some(promised));
+        Some(model)
     }
 
-    fn insert(&mut self, key: &str, model: Arc<Model>) {
+    fn insert(&mut self, key: &str, model: Arc<Model>, promised: Option<Instant>) {
         for claim in self
             .claims
             .remove(key)
@@ -262,7 +266,7 @@ impl Cache {
             model,
             used: self.clock,
             hits: 0,
-            promised: None,
+            promised,
             loaded_at: SystemTime::now(),
         };
         self.entries.insert(key.to_owned(), entry);
