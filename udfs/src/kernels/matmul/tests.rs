@@ -50,8 +50,9 @@ fn every_shape_and_instruction_set_gives_the_bits_of_the_plain_loop() {
             4 => -0.5,
             _ => x[i][r],
         };
-        let plain =
-            |r: usize, j: usize| (0..inputs).fold(0.0, |sum, i| sum + value(i, r) * weight(i, j));
+        let plain = |r: usize, j: usize| {
+            (0..inputs).fold(0.0, |sum, i| value(i, r).mul_add(weight(i, j), sum))
+        };
         for isa in SETS.into_iter().filter(|isa| *isa <= Isa::current()) {
             let sums = product(
                 isa,
