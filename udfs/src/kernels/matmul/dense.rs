@@ -6,7 +6,10 @@ use crate::program::Column;
 
 /// Input columns packed at once: 256 x 16 doubles stay in a 48 kB first-level cache beside their weights.
 const PANEL: usize = 256;
-/// Scratch: 16 rows of up to `PANEL` columns.
+/// Rows for which all blocks of outputs are computed while their packed columns are in the cache.
+const STRIP: usize = 256;
+
+/// Scratch: tiles of 16 rows of up to `PANEL` columns.
 pub type Packed = Vec<[f64; tile::ROWS]>;
 
 /// A constant matrix [inputs, outputs], kept in the order in which the tiles read it.
@@ -61,74 +64,99 @@ pub fn add_product(
     packed: &mut Packed,
 ) {
     for (panel, columns) in columns.chunks(PANEL).enumerate() {
-        let first = panel * PANEL;
+        let weights = Panel {
+            weights,
+            first: panel * PANEL,
+        };
         let whole = rows - rows % tile::ROWS;
-        let mut direct = Vec::new();
-        // Columns as they are, if one block of outputs reads them once. Otherwise they are packed: chunks of columns lie
-        // 16 kB apart, in the same few places of the first-level cache.
-        if weights.outputs <= tile::OUTPUTS {
-            direct.extend(columns.iter().map_while(|column| match column {
-                Column::F64(values) => Some(values.get(..whole)?.as_chunks::<{ tile::ROWS }>().0),
-                _ => None,
-            }));
+        for start in (0..whole).step_by(STRIP) {
+            let length = STRIP.min(whole - start);
+            strip(isa, columns, &weights, start, length, sums, packed);
         }
-        let direct = (direct.len() == columns.len()).then_some(direct);
-        let mut inputs: Vec<&[f64; tile::ROWS]> = Vec::with_capacity(columns.len());
-        if let Some(direct) = &direct {
-            for index in 0..whole / tile::ROWS {
-                inputs.clear();
-                inputs.extend(direct.iter().map(|tiles| &tiles[index]));
-                add_tile(
-                    isa,
-                    &inputs,
-                    weights,
-                    first,
-                    index * tile::ROWS,
-                    tile::ROWS,
-                    sums,
-                );
-            }
-        }
-        let start = if direct.is_some() { whole } else { 0 };
-        for start in (start..rows).step_by(tile::ROWS) {
-            let length = tile::ROWS.min(rows - start);
-            gather_tile(columns, start, length, packed);
-            let inputs: Vec<&[f64; tile::ROWS]> = packed.iter().collect();
-            add_tile(isa, &inputs, weights, first, start, length, sums);
+        if whole < rows {
+            tail(isa, columns, &weights, whole, rows - whole, sums, packed);
         }
     }
 }
 
-/// The tile's sums of all outputs; `first` is the first of the inputs' places in the weights.
-#[inline]
-fn add_tile(
-    isa: Isa,
-    inputs: &[&[f64; tile::ROWS]],
-    weights: &Weights,
+/// The weights of some inputs, from the first on.
+struct Panel<'a> {
+    weights: &'a Weights,
     first: usize,
+}
+
+impl<'a> Panel<'a> {
+    fn blocks(&self) -> impl Iterator<Item = &'a [[f64; tile::OUTPUTS]]> {
+        let first = self.first;
+        let blocks = self.weights.tiles.chunks_exact(self.weights.inputs.max(1));
+        blocks.map(move |block| &block[first..])
+    }
+}
+
+/// Rows that are whole tiles.
+fn strip(
+    isa: Isa,
+    columns: &[Column<'_>],
+    weights: &Panel<'_>,
     start: usize,
     length: usize,
     sums: &mut [Vec<f64>],
+    packed: &mut Packed,
 ) {
-    let blocks = weights.tiles.chunks_exact(weights.inputs.max(1));
-    for (block, sums) in blocks.zip(sums.chunks_mut(tile::OUTPUTS)) {
-        let mut acc = [[0.0; tile::ROWS]; tile::OUTPUTS];
-        if length == tile::ROWS {
-            for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
-                acc.copy_from_slice(&sums[start..start + tile::ROWS]);
+    let tiles = length / tile::ROWS;
+    // Columns as they are, if one block of outputs reads them once. Otherwise they are packed: columns lie 16 kB apart, in
+    // the same few places of the first-level cache.
+    let mut inputs: Vec<&tile::Tiles> = Vec::with_capacity(columns.len());
+    if weights.weights.outputs <= tile::OUTPUTS {
+        inputs.extend(columns.iter().map_while(|column| match column {
+            Column::F64(values) => Some(values.get(start..start + length)?.as_chunks().0),
+            _ => None,
+        }));
+    }
+    if inputs.len() < columns.len() {
+        packed.resize(columns.len() * tiles, [0.0; tile::ROWS]);
+        for (column, packed) in columns.iter().zip(packed.chunks_exact_mut(tiles)) {
+            for (index, lanes) in packed.iter_mut().enumerate() {
+                pack(column, start + index * tile::ROWS, tile::ROWS, lanes);
             }
-            tile::add_product(isa, inputs, &block[first..], sums.len(), &mut acc);
-            for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
-                sums[start..start + tile::ROWS].copy_from_slice(acc);
-            }
-        } else {
-            for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
-                acc[..length].copy_from_slice(&sums[start..start + length]);
-            }
-            tile::add_product(isa, inputs, &block[first..], sums.len(), &mut acc);
-            for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
-                sums[start..start + length].copy_from_slice(&acc[..length]);
-            }
+        }
+        inputs.clear();
+        inputs.extend(packed.chunks_exact(tiles));
+    }
+    for (block, sums) in weights.blocks().zip(sums.chunks_mut(tile::OUTPUTS)) {
+        let mut sums: Vec<&mut tile::Tiles> = sums
+            .iter_mut()
+            .map(|sums| sums[start..start + length].as_chunks_mut().0)
+            .collect();
+        tile::add_product(isa, &inputs, block, &mut sums);
+    }
+}
+
+/// The last rows, fewer than a tile.
+fn tail(
+    isa: Isa,
+    columns: &[Column<'_>],
+    weights: &Panel<'_>,
+    start: usize,
+    length: usize,
+    sums: &mut [Vec<f64>],
+    packed: &mut Packed,
+) {
+    gather_tile(columns, start, length, packed);
+    let inputs: Vec<&tile::Tiles> = packed.chunks_exact(1).collect();
+    for (block, sums) in weights.blocks().zip(sums.chunks_mut(tile::OUTPUTS)) {
+        let mut filled = [[[0.0; tile::ROWS]; 1]; tile::OUTPUTS];
+        for (filled, sums) in filled.iter_mut().zip(sums.iter()) {
+            filled[0][..length].copy_from_slice(&sums[start..start + length]);
+        }
+        let mut tiles: Vec<&mut tile::Tiles> = filled
+            .iter_mut()
+            .take(sums.len())
+            .map(|filled| &mut filled[..])
+            .collect();
+        tile::add_product(isa, &inputs, block, &mut tiles);
+        for (filled, sums) in filled.iter().zip(sums.iter_mut()) {
+            sums[start..start + length].copy_from_slice(&filled[0][..length]);
         }
     }
 }

@@ -10,19 +10,18 @@ use crate::isa::Isa;
 pub const ROWS: usize = 16;
 pub const OUTPUTS: usize = 8;
 
-/// Partial sums, one array of rows per output.
-pub type Sums = [[f64; ROWS]; OUTPUTS];
+/// Rows of one column, tile by tile.
+pub type Tiles = [[f64; ROWS]];
 
-/// Adds inputs x weights to the first `outputs` of `sums`, input after input.
-#[inline]
+/// Adds inputs x weights to the sums, input after input. Inputs and sums are of the same number of rows; at most
+/// `OUTPUTS` sums.
 pub fn add_product(
     isa: Isa,
-    inputs: &[&[f64; ROWS]],
+    inputs: &[&Tiles],
     weights: &[[f64; OUTPUTS]],
-    outputs: usize,
-    sums: &mut Sums,
+    sums: &mut [&mut Tiles],
 ) {
-    match outputs {
+    match sums.len() {
         1 => of_outputs::<1>(isa, inputs, weights, sums),
         2 => of_outputs::<2>(isa, inputs, weights, sums),
         3 => of_outputs::<3>(isa, inputs, weights, sums),
@@ -34,9 +33,9 @@ pub fn add_product(
 #[inline(always)]
 fn of_outputs<const N: usize>(
     isa: Isa,
-    inputs: &[&[f64; ROWS]],
+    inputs: &[&Tiles],
     weights: &[[f64; OUTPUTS]],
-    sums: &mut Sums,
+    sums: &mut [&mut Tiles],
 ) {
     match isa {
         #[cfg(target_arch = "x86_64")]
@@ -45,98 +44,97 @@ fn of_outputs<const N: usize>(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `Isa::Avx2` is only made after the processor was seen to have AVX2 and FMA.
         Isa::Avx2 => unsafe { x86::avx2::<N>(inputs, weights, sums) },
-        _ => portable::<N>(inputs, weights, sums),
+        _ => portable(inputs, weights, sums),
     }
 }
 
 /// Four rows of one output: registers of any processor. (NEON has the instruction; x86-64 before 2013 calls a function.)
-fn portable<const N: usize>(inputs: &[&[f64; ROWS]], weights: &[[f64; OUTPUTS]], sums: &mut Sums) {
-    for (output, sums) in sums.iter_mut().take(N).enumerate() {
-        for (first, sums) in sums.chunks_exact_mut(4).enumerate() {
-            let mut acc = [0.0; 4];
-            acc.copy_from_slice(sums);
-            for (input, weights) in inputs.iter().zip(weights) {
-                for (acc, x) in acc.iter_mut().zip(&input[first * 4..]) {
-                    *acc = x.mul_add(weights[output], *acc);
+fn portable(inputs: &[&Tiles], weights: &[[f64; OUTPUTS]], sums: &mut [&mut Tiles]) {
+    for (output, sums) in sums.iter_mut().enumerate().take(OUTPUTS) {
+        for (tile, sums) in sums.iter_mut().enumerate() {
+            for (first, sums) in sums.chunks_exact_mut(4).enumerate() {
+                let mut acc = [0.0; 4];
+                acc.copy_from_slice(sums);
+                for (input, weights) in inputs.iter().zip(weights) {
+                    for (acc, x) in acc.iter_mut().zip(&input[tile][first * 4..]) {
+                        *acc = x.mul_add(weights[output], *acc);
+                    }
                 }
+                sums.copy_from_slice(&acc);
             }
-            sums.copy_from_slice(&acc);
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Sums, OUTPUTS, ROWS};
+    use super::{Tiles, OUTPUTS};
     use std::arch::x86_64::{
         _mm256_fmadd_pd, _mm256_loadu_pd, _mm256_set1_pd, _mm256_setzero_pd, _mm256_storeu_pd,
         _mm512_fmadd_pd, _mm512_loadu_pd, _mm512_set1_pd, _mm512_setzero_pd, _mm512_storeu_pd,
     };
 
-    /// The whole tile in up to 16 of the 32 registers.
+    /// Whole tiles, in up to 16 of the 32 registers.
     #[target_feature(enable = "avx512f")]
     pub fn avx512<const N: usize>(
-        inputs: &[&[f64; ROWS]],
+        inputs: &[&Tiles],
         weights: &[[f64; OUTPUTS]],
-        sums: &mut Sums,
+        sums: &mut [&mut Tiles],
     ) {
-        let mut acc = [[_mm512_setzero_pd(); 2]; N];
-        for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
-            // SAFETY: both loads read 8 of the array's 16 doubles.
-            *acc = unsafe {
-                [
-                    _mm512_loadu_pd(sums.as_ptr()),
-                    _mm512_loadu_pd(sums.as_ptr().add(8)),
-                ]
-            };
-        }
-        for (input, weights) in inputs.iter().zip(weights) {
-            // SAFETY: both loads read 8 of the array's 16 doubles.
-            let (low, high) = unsafe {
-                (
-                    _mm512_loadu_pd(input.as_ptr()),
-                    _mm512_loadu_pd(input.as_ptr().add(8)),
-                )
-            };
-            for (acc, weight) in acc.iter_mut().zip(weights) {
-                let weight = _mm512_set1_pd(*weight);
-                acc[0] = _mm512_fmadd_pd(low, weight, acc[0]);
-                acc[1] = _mm512_fmadd_pd(high, weight, acc[1]);
+        let tiles = sums.first().map_or(0, |sums| sums.len());
+        for tile in 0..tiles {
+            let mut acc = [[_mm512_setzero_pd(); 2]; N];
+            for (acc, sums) in acc.iter_mut().zip(sums.iter()) {
+                let from = sums[tile].as_ptr();
+                // SAFETY: both loads read 8 of the tile's 16 doubles.
+                *acc = unsafe { [_mm512_loadu_pd(from), _mm512_loadu_pd(from.add(8))] };
             }
-        }
-        for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
-            // SAFETY: both stores write 8 of the array's 16 doubles.
-            unsafe {
-                _mm512_storeu_pd(sums.as_mut_ptr(), acc[0]);
-                _mm512_storeu_pd(sums.as_mut_ptr().add(8), acc[1]);
+            for (input, weights) in inputs.iter().zip(weights) {
+                let from = input[tile].as_ptr();
+                // SAFETY: both loads read 8 of the tile's 16 doubles.
+                let (low, high) = unsafe { (_mm512_loadu_pd(from), _mm512_loadu_pd(from.add(8))) };
+                for (acc, weight) in acc.iter_mut().zip(weights) {
+                    let weight = _mm512_set1_pd(*weight);
+                    acc[0] = _mm512_fmadd_pd(low, weight, acc[0]);
+                    acc[1] = _mm512_fmadd_pd(high, weight, acc[1]);
+                }
+            }
+            for (acc, sums) in acc.iter().zip(sums.iter_mut()) {
+                let to = sums[tile].as_mut_ptr();
+                // SAFETY: both stores write 8 of the tile's 16 doubles.
+                unsafe {
+                    _mm512_storeu_pd(to, acc[0]);
+                    _mm512_storeu_pd(to.add(8), acc[1]);
+                }
             }
         }
     }
 
-    /// Parts of up to 4 outputs x 8 rows: 8 of the 16 registers hold sums.
+    /// Half tiles of up to 4 outputs: 8 of the 16 registers hold sums.
     #[target_feature(enable = "avx2,fma")]
     pub fn avx2<const N: usize>(
-        inputs: &[&[f64; ROWS]],
+        inputs: &[&Tiles],
         weights: &[[f64; OUTPUTS]],
-        sums: &mut Sums,
+        sums: &mut [&mut Tiles],
     ) {
         const PART: usize = 4;
-        for first_row in [0, 8] {
-            for (part, sums) in sums[..N].chunks_mut(PART).enumerate() {
+        let tiles = sums.first().map_or(0, |sums| sums.len());
+        let used = if N < PART { N } else { PART };
+        for (part, sums) in sums.chunks_mut(PART).enumerate() {
+            for (tile, first) in (0..tiles).flat_map(|tile| [(tile, 0), (tile, 8)]) {
                 let mut acc = [[_mm256_setzero_pd(); 2]; PART];
-                let used = PART.min(N);
                 for (acc, sums) in acc[..used].iter_mut().zip(sums.iter()) {
-                    // SAFETY: first_row is 0 or 8; the loads read 4 doubles each of the 8 from there on.
+                    // SAFETY: first is 0 or 8; the loads read 4 doubles each of the tile's 8 from there on.
                     *acc = unsafe {
-                        let sums = sums.as_ptr().add(first_row);
-                        [_mm256_loadu_pd(sums), _mm256_loadu_pd(sums.add(4))]
+                        let from = sums[tile].as_ptr().add(first);
+                        [_mm256_loadu_pd(from), _mm256_loadu_pd(from.add(4))]
                     };
                 }
                 for (input, weights) in inputs.iter().zip(weights) {
                     // SAFETY: as above.
                     let (low, high) = unsafe {
-                        let input = input.as_ptr().add(first_row);
-                        (_mm256_loadu_pd(input), _mm256_loadu_pd(input.add(4)))
+                        let from = input[tile].as_ptr().add(first);
+                        (_mm256_loadu_pd(from), _mm256_loadu_pd(from.add(4)))
                     };
                     for (acc, weight) in acc[..used].iter_mut().zip(&weights[part * PART..]) {
                         let weight = _mm256_set1_pd(*weight);
@@ -147,9 +145,9 @@ mod x86 {
                 for (acc, sums) in acc[..used].iter().zip(sums.iter_mut()) {
                     // SAFETY: as above.
                     unsafe {
-                        let sums = sums.as_mut_ptr().add(first_row);
-                        _mm256_storeu_pd(sums, acc[0]);
-                        _mm256_storeu_pd(sums.add(4), acc[1]);
+                        let to = sums[tile].as_mut_ptr().add(first);
+                        _mm256_storeu_pd(to, acc[0]);
+                        _mm256_storeu_pd(to.add(4), acc[1]);
                     }
                 }
             }
