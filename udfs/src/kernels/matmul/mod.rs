@@ -62,13 +62,9 @@ impl MatMul {
         sums: &mut [Vec<f64>],
         packed: &mut dense::Packed,
     ) {
-        // The first tiles start from zeros themselves.
-        if !matches!(self.parts.first(), Some(Part::Dense(weights)) if dense::tiles(weights, rows))
-        {
-            sums.iter_mut().for_each(|sums| sums.fill(0.0));
-        }
+        sums.iter_mut().for_each(|sums| sums.fill(0.0));
         let mut rest = columns;
-        for (index, part) in self.parts.iter().enumerate() {
+        for part in &self.parts {
             let width = match part {
                 Part::Dense(weights) => weights.inputs(),
                 Part::Rows(_) => 1,
@@ -77,7 +73,7 @@ impl MatMul {
             rest = after;
             match (part, columns) {
                 (Part::Dense(weights), columns) => {
-                    dense::add_product(isa, columns, weights, index == 0, sums, packed)
+                    dense::add_product(isa, columns, weights, rows, sums, packed)
                 }
                 (Part::Rows(tables), [column]) => add_rows(column, tables, sums),
                 (Part::Rows(_), _) => {}
