@@ -138,7 +138,9 @@ impl Bound {
             return Ok(model.clone());
         }
         // SAFETY: argument 2 is a BLOB.
-        let Some(bytes) = (unsafe { text_argument(chunk, 2) }) else {
+        let given = unsafe { text_argument(chunk, 2) };
+        // Empty is none too: DuckDB hands over a constant faster than a NULL.
+        let Some(bytes) = given.filter(|bytes| !bytes.is_empty()) else {
             return Err(told(key, "is not loaded. If its database is attached, load its models first: FROM <alias>.<deployment>.load"));
         };
         let model = cache::load(key, bytes)
