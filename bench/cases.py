@@ -135,11 +135,17 @@ def named(name: str) -> Task:
     return next(task for task in TASKS if task.name == name)
 
 
+_converted: dict[str, OnnxModel] = {}
+"""Several experiments ask for the same model, and a conversion starts a process."""
+
+
 def prepare(task: Task, rows: int) -> Case:
     """Fit (or take what was fitted before) and convert."""
     known, labels, asked = task.rows(rows)
     estimator = fitted(task.name, lambda: task.estimator().fit(known, labels))
-    return Case(task.name, estimator, asked, convert(estimator, asked))
+    if task.name not in _converted:
+        _converted[task.name] = convert(estimator, asked)
+    return Case(task.name, estimator, asked, _converted[task.name])
 
 
 def fitted(name: str, fit: Callable[[], Any]) -> Any:

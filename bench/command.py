@@ -63,5 +63,8 @@ def everything(rounds: int, only: str, minutes: float) -> Iterator[str]:
         if time.monotonic() - began > 60 * minutes:
             yield f"\n{name}: not measured, {minutes:g} minutes are over"
             continue
-        yield from experiment(rounds)
+        try:
+            yield from experiment(rounds)
+        except Exception as error:  # whatever it is, the rest of a long run is still wanted
+            yield f"\n{name}: {type(error).__name__}: {error}"
     yield f"\n{time.monotonic() - began:.0f} s in all"

@@ -20,7 +20,7 @@ def estimators() -> Iterator[tuple[str, int, Callable[[], Any]]]:
     from sklearn.neural_network import MLPClassifier
     from sklearn.tree import DecisionTreeClassifier
 
-    for columns in (2, 10, 50, 200):
+    for columns in (3, 10, 50, 200):
         yield f"LogisticRegression, {columns} columns", columns, LogisticRegression
     for leaves in (2, 4, 8, 16, 32, 64):
         yield (
