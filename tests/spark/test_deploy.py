@@ -81,7 +81,7 @@ def register(name: str, model: PipelineModel, tracking_uri: str, place: Path, si
 
 def deployed(path: Path, name: str, tracking_uri: str) -> list[dict[str, Any]]:
     with sqlml.connect(path) as connection:
-        sqlml.deploy_db(connection, f"{name}:1", table="visitors", key="id", tracking_uri=tracking_uri)
+        sqlml.deploy_db(connection, f"{name}:1", table="visitors", key="id", engine="sql", tracking_uri=tracking_uri)
     with duckdb.connect(str(path)) as plain:  # any shell answers
         found = plain.execute(f"SELECT * FROM {name}.current ORDER BY id")
         names = [column[0] for column in found.description]
