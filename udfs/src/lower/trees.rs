@@ -42,21 +42,33 @@ fn regressor(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec
         base: ensemble.base.clone(),
         post,
     };
+    let touched = touched(&ensemble);
+    // Whether a target was touched matters where it may not be: then trees are walked, which tells.
+    let walked =
+        !finish.base.is_empty() && touched.len() > 1 && !every_target_or_none(&ensemble, &touched);
     match ensemble.precision {
-        Precision::F64 => builder.push(RegressorStep::new(
-            forest::<f64>(ensemble, &features),
-            features.operands,
-            slots,
-            kind,
-            finish,
-        )),
-        Precision::F32 => builder.push(RegressorStep::new(
-            forest::<f32>(ensemble, &features),
-            features.operands,
-            slots,
-            kind,
-            finish,
-        )),
+        Precision::F64 => {
+            let forest = forest::<f64>(ensemble, &features, walked);
+            builder.push(RegressorStep::new(
+                forest,
+                features.operands,
+                slots,
+                kind,
+                touched,
+                finish,
+            ));
+        }
+        Precision::F32 => {
+            let forest = forest::<f32>(ensemble, &features, walked);
+            builder.push(RegressorStep::new(
+                forest,
+                features.operands,
+                slots,
+                kind,
+                touched,
+                finish,
+            ));
+        }
     }
     Ok(vec![Value::matrix(kind, columns, builder)?])
 }
@@ -73,9 +85,8 @@ fn classifier(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Ve
     if count > 2 && !base.is_empty() && base.len() != count || base.len() > count {
         return malformed(format!("{} base values for {count} classes", base.len()));
     }
-    let mut touched = vec![false; count];
+    let touched = touched(&ensemble);
     let weights = || ensemble.trees.iter().flat_map(|tree| &tree.weights);
-    weights().for_each(|weight| touched[weight.target as usize] = true);
     let binary = count == 2 && touched.iter().filter(|touched| **touched).count() == 1;
     if post == Post::Probit && count == 2 && !touched[1] {
         return unsupported("a binary tree classifier with probit"); // onnxruntime leaves one of its two scores unset
@@ -94,14 +105,10 @@ fn classifier(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Ve
         .collect::<Result<Vec<_>>>()?;
     let columns = slots.iter().map(|slot| Operand::Slot(*slot)).collect();
     // Whether a class was touched matters where it may not be: then trees are walked, which tells.
-    let walked = !every_class_or_none(&ensemble, &touched);
+    let walked = !every_target_or_none(&ensemble, &touched);
     match ensemble.precision {
         Precision::F64 => {
-            let forest = if walked {
-                walking::<f64>(ensemble, &features)
-            } else {
-                forest(ensemble, &features)
-            };
+            let forest = forest::<f64>(ensemble, &features, walked);
             builder.push(ClassifierStep::new(
                 forest,
                 features.operands,
@@ -112,11 +119,7 @@ fn classifier(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Ve
             ));
         }
         Precision::F32 => {
-            let forest = if walked {
-                walking::<f32>(ensemble, &features)
-            } else {
-                forest(ensemble, &features)
-            };
+            let forest = forest::<f32>(ensemble, &features, walked);
             builder.push(ClassifierStep::new(
                 forest,
                 features.operands,
@@ -131,8 +134,16 @@ fn classifier(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Ve
     Ok(vec![label, Value::matrix(Kind::F32, columns, builder)?])
 }
 
-/// Whether each class gets a score in every row or in none: some tree has it in all leaves.
-fn every_class_or_none(ensemble: &Ensemble, touched: &[bool]) -> bool {
+/// The targets that any leaf adds to.
+fn touched(ensemble: &Ensemble) -> Vec<bool> {
+    let mut touched = vec![false; ensemble.targets];
+    let weights = ensemble.trees.iter().flat_map(|tree| &tree.weights);
+    weights.for_each(|weight| touched[weight.target as usize] = true);
+    touched
+}
+
+/// Whether each target gets a score in every row or in none: some tree has it in all leaves.
+fn every_target_or_none(ensemble: &Ensemble, touched: &[bool]) -> bool {
     let mut always = vec![false; touched.len()];
     for tree in &ensemble.trees {
         let leaves = tree.nodes.len() / 2 + 1;
@@ -247,10 +258,10 @@ fn ensemble(node: &Node, features: &Features) -> Result<Ensemble> {
     Ok(ensemble)
 }
 
-fn forest<N: Number>(ensemble: Ensemble, features: &Features) -> Forest<N> {
-    Forest::new(Arc::new(ensemble), features.rounded.clone(), Isa::current())
-}
-
-fn walking<N: Number>(ensemble: Ensemble, features: &Features) -> Forest<N> {
-    Forest::walking(Arc::new(ensemble), features.rounded.clone())
+fn forest<N: Number>(ensemble: Ensemble, features: &Features, walked: bool) -> Forest<N> {
+    let (ensemble, rounded) = (Arc::new(ensemble), features.rounded.clone());
+    if walked {
+        return Forest::walking(ensemble, rounded);
+    }
+    Forest::new(ensemble, rounded, Isa::current())
 }

@@ -18,8 +18,9 @@ impl Post {
     pub fn of_number(number: i64) -> Result<Post> {
         match number {
             0 => Ok(Post::None),
-            1 => Ok(Post::Softmax),
-            2 => Ok(Post::Logistic),
+            // The specification has these two the other way round; onnxruntime, whose answers people know, has them so.
+            1 => Ok(Post::Logistic),
+            2 => Ok(Post::Softmax),
             3 => Ok(Post::SoftmaxZero),
             4 => Ok(Post::Probit),
             other => malformed(format!("post transform {other}")),
@@ -100,7 +101,9 @@ fn probit(value: f32) -> f32 {
     let log = math::log(f64::from((1.0 - x) * (1.0 + x))) as f32;
     let v = 2.0 / (3.14159 * 0.147) + 0.5 * log;
     let v2 = 1.0 / 0.147 * log;
-    1.414_213_6 * (sign * (-v + (v * v - v2).sqrt()).sqrt())
+    // As one fused step, which this difference of nearly equal numbers shows in its sixth digit.
+    let root = ((f64::from(v) * f64::from(v) - f64::from(v2)) as f32).sqrt();
+    1.414_213_6 * (sign * (-v + root).sqrt())
 }
 
 /// Of a regressor, and of `TreeEnsemble`.
@@ -113,8 +116,9 @@ pub struct Regression {
 }
 
 impl Regression {
-    /// The scores of one row; a single target knows no transform but probit. `scores` that no leaf touched are 0.
-    pub fn finish<N: Number>(&self, scores: &mut [f64]) {
+    /// The scores of one row. Of several targets one that no leaf touched is 0, whatever its base value; a single one knows
+    /// no transform but probit.
+    pub fn finish<N: Number>(&self, scores: &mut [f64], scored: &[bool]) {
         for (target, score) in scores.iter_mut().enumerate() {
             if self.aggregate == Aggregate::Average {
                 *score = rounded::<N>(*score / rounded::<N>(self.trees as f64));
@@ -122,6 +126,13 @@ impl Regression {
             if let Some(base) = self.base.get(target) {
                 *score = rounded::<N>(*score + *base);
             }
+        }
+        if scores.len() > 1 {
+            let untouched = scores
+                .iter_mut()
+                .zip(scored)
+                .filter(|(_, scored)| !**scored);
+            untouched.for_each(|(score, _)| *score = 0.0);
         }
         if scores.len() > 1 || self.post == Post::Probit {
             self.post.apply::<N>(scores);
@@ -195,7 +206,11 @@ impl Classes {
         if let [base] = self.base[..] {
             scores[0] = rounded::<N>(scores[0] + base);
         }
-        Label::Sign(scores[0] > 0.0)
+        let label = Label::Sign(scores[0] > 0.0);
+        if self.post == Post::Probit {
+            self.post.apply::<N>(scores);
+        }
+        label
     }
 
     fn two<N: Number>(&self, scores: &mut [f64], scored: &mut [bool]) -> Label {

@@ -11,6 +11,8 @@ pub struct RegressorStep<N> {
     forest: Forest<N>,
     inputs: Vec<Operand>,
     outputs: Vec<(Slot, Kind)>,
+    /// The targets that a leaf adds to, in every row unless the forest is walked.
+    touched: Vec<bool>,
     finish: Regression,
 }
 
@@ -20,6 +22,7 @@ impl<N: Number> RegressorStep<N> {
         inputs: Vec<Operand>,
         slots: Vec<Slot>,
         kind: Kind,
+        touched: Vec<bool>,
         finish: Regression,
     ) -> RegressorStep<N> {
         let outputs = slots.into_iter().map(|slot| (slot, kind)).collect();
@@ -27,6 +30,7 @@ impl<N: Number> RegressorStep<N> {
             forest,
             inputs,
             outputs,
+            touched,
             finish,
         }
     }
@@ -54,12 +58,16 @@ impl<N: Number> Kernel for RegressorStep<N> {
         let (rows, uniform) = score(&self.forest, &self.inputs, frame, work)?;
         if !self.finish.is_plain() {
             let mut scores = vec![0.0; self.outputs.len()];
+            let mut scored = self.touched.clone();
             for row in 0..rows {
-                scores
-                    .iter_mut()
-                    .enumerate()
-                    .for_each(|(target, score)| *score = work.sums[target * CHUNK + row].double());
-                self.finish.finish::<N>(&mut scores);
+                for (target, score) in scores.iter_mut().enumerate() {
+                    let at = target * CHUNK + row;
+                    *score = work.sums[at].double();
+                    if self.forest.is_walked() {
+                        scored[target] = work.scored[at];
+                    }
+                }
+                self.finish.finish::<N>(&mut scores, &scored);
                 scores
                     .iter()
                     .enumerate()
