@@ -39,7 +39,7 @@ enum Layout<N> {
 }
 
 /// Up to so many rows, ranking and blocks cost more than walking them.
-const FEW_ROWS: usize = 4;
+const FEW_ROWS: usize = 6;
 
 impl<N: Number> Forest<N> {
     /// `rounded`: one flag per feature. Answers do not depend on `isa`.
@@ -213,7 +213,7 @@ fn layout<N: Number>(ensemble: &Ensemble, rounded: &[bool]) -> Option<(Vec<Ranks
     Some((ranks, layout))
 }
 
-/// Cycles per row, roughly: measured 1.5 per step and register.
+/// Cycles per row, estimated: a step reads three registers, of which two come per cycle.
 fn select_cost(trees: &[PlainTree], lane: usize) -> f64 {
     trees
         .iter()
@@ -227,7 +227,7 @@ fn select_cost(trees: &[PlainTree], lane: usize) -> f64 {
         .sum()
 }
 
-/// Measured about 0.75 cycles per level of a group of 16 trees, row and tree.
+/// Estimated: a gather of 16 nodes takes about 11 cycles.
 fn descend_cost(trees: &[PlainTree]) -> f64 {
     super::descend::groups(trees).map_or(f64::INFINITY, |groups| {
         groups
