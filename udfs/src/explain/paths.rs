@@ -7,6 +7,11 @@ use std::collections::BTreeSet;
 /// Where no edge above asks for the same feature, and where a child is no leaf.
 pub const NONE: u32 = u32::MAX;
 
+/// Walking takes the square of the depth, in time and, where all features differ, in memory.
+const DEEPEST: u32 = 4096;
+/// Leaves times scores, of one tree.
+const MOST_VALUES: usize = 1 << 26;
+
 /// The way into a child, in preorder.
 #[derive(Debug, Clone)]
 pub struct Edge {
@@ -118,11 +123,17 @@ fn path_tree(group: &[Tree], features: &Features<'_>) -> Result<PathTree> {
         features: 0,
         scores,
     };
+    if shape.nodes.len().saturating_mul(tree.scores.len()) > MOST_VALUES {
+        return unsupported("explaining so many scores");
+    }
     let weights = weights(shape)?;
     let mut waiting: Vec<Waiting> = Vec::new();
     let mut open: Vec<Open> = Vec::new();
     visit(group, 0, 0, 1.0, features, &mut tree, &mut waiting)?;
     while let Some(next) = waiting.pop() {
+        if next.level > DEEPEST {
+            return unsupported("explaining trees so deep");
+        }
         open.truncate(next.level as usize - 1);
         let Node::Branch(branch) = &shape.nodes[next.parent as usize] else {
             continue;

@@ -53,7 +53,8 @@ fn parse(text: &str) -> Option<Request> {
         "all" => false,
         _ => return None,
     };
-    if constants.len() != positions.len() || positions.is_empty() {
+    let numbers = positions.len().checked_mul(columns)?;
+    if constants.len() != positions.len() || positions.is_empty() || numbers > LIMIT {
         return None;
     }
     let ensembles = lines
@@ -140,6 +141,7 @@ mod tests {
             "1 s 0 1 some;0",
             "1 s 0,1 1 all;0",
             "1 s 0 99999999999 all;0",
+            "1 s 0,0 1048576 all;0,0",
             "1 s 0 2 all;0;t 2 - 0:0:1",
             "1 s 0 2 all;0;t 0x99999999999 - 0:0:1",
             "1 s 0 2 all;0;t 0x9999999 - 0:0:1",
