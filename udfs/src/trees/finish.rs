@@ -94,16 +94,14 @@ fn softmax<N: Number>(scores: &mut [f64], zero: bool) {
 }
 
 /// Winitzki's approximation of the inverse error function in float32, which the operator's scores are made of.
-#[allow(clippy::approx_constant)] // the digits that onnxruntime has
 fn probit(value: f32) -> f32 {
     let x = 2.0 * value - 1.0;
     let sign = if x < 0.0 { -1.0 } else { 1.0 };
     let log = math::log(f64::from((1.0 - x) * (1.0 + x))) as f32;
-    let v = 2.0 / (3.14159 * 0.147) + 0.5 * log;
+    let v = 2.0 / (std::f32::consts::PI * 0.147) + 0.5 * log;
     let v2 = 1.0 / 0.147 * log;
-    // As one fused step, which this difference of nearly equal numbers shows in its sixth digit.
-    let root = ((f64::from(v) * f64::from(v) - f64::from(v2)) as f32).sqrt();
-    1.414_213_6 * (sign * (-v + root).sqrt())
+    let root = (v * v - v2).sqrt();
+    std::f32::consts::SQRT_2 * (sign * (-v + root).sqrt())
 }
 
 /// Of a regressor, and of `TreeEnsemble`.
