@@ -15,7 +15,7 @@ import pytest
 from scipy import special
 
 import sqlml
-from tests.udfs.graphs import Step, check, graph, numbers
+from tests.udfs.graphs import Step, check, graph, numbers, product
 
 pytestmark = pytest.mark.native
 
@@ -180,22 +180,18 @@ def test_softmax(connection: duckdb.DuckDBPyConnection, op: str, kind: Any) -> N
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
-@pytest.mark.parametrize(("inner", "outer"), [(1, 1), (3, 1), (9, 2), (5, 4), (40, 17), (300, 3), (270, 30)])
+@pytest.mark.parametrize(("inner", "outer"), [(1, 1), (3, 1), (9, 2), (5, 4), (40, 17), (300, 3), (270, 9)])
 def test_products(connection: duckdb.DuckDBPyConnection, inner: int, outer: int, kind: Any) -> None:
     rng = np.random.default_rng(inner * 100 + outer)
     x, w = numbers(kind, inner, hostile=False), rng.normal(size=(inner, outer)).astype(kind)
-    plain = np.zeros((len(x), outer))
-    for place in range(inner):  # the extension's own order, so that it must agree to the last bit
-        plain += x[:, place : place + 1].astype(np.float64) * w[place].astype(np.float64)
     model = graph([Step("MatMul", ["x", "w"], ["y"])], {"x": x}, ["y"], {"w": w})
-    check(connection, model, {"x": x}, 0, plain.astype(kind).astype(float))
+    check(connection, model, {"x": x}, 0, product(x, w).astype(kind).astype(float))
 
 
 def test_products_of_hostile_numbers(connection: duckdb.DuckDBPyConnection) -> None:
     x, w = numbers(np.float64, 3), np.array([[1.0, 0.0, -2.0, 1e300], [0.0, 1.0, 1e-300, 0.0], [0.5, 0.0, 0.0, 1e308]])
-    with np.errstate(all="ignore"):
-        plain = ((0.0 + x[:, :1] * w[0]) + x[:, 1:2] * w[1]) + x[:, 2:] * w[2]
-    check(connection, graph([Step("MatMul", ["x", "w"], ["y"])], {"x": x}, ["y"], {"w": w}), {"x": x}, 0, plain)
+    model = graph([Step("MatMul", ["x", "w"], ["y"])], {"x": x}, ["y"], {"w": w})
+    check(connection, model, {"x": x}, 0, product(x, w))
 
 
 @pytest.mark.parametrize("shape", ["one", "row", "scalar", "none"])
@@ -258,7 +254,5 @@ def test_one_hot_columns_in_a_product(connection: duckdb.DuckDBPyConnection, kin
         model = graph(steps, {"t": text, "x": x}, ["y"], {"categories": categories, "w": w})
         hot = (text == categories).astype(float)
         every = np.concatenate([x, hot, x], axis=1).astype(float)
-        plain = np.zeros((500, outputs))
-        for place in range(9):
-            plain += every[:, place : place + 1] * w[place].astype(float)
-        check(connection, model, {"t": text, "x": x}, 0, plain.astype(kind).astype(float))
+        expected = product(every, w).astype(kind).astype(float)
+        check(connection, model, {"t": text, "x": x}, 0, expected)

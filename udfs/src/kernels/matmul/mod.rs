@@ -3,9 +3,9 @@
 //! Every sum is taken in index order, one fused multiply-add after the other, on every processor: its bits do not
 //! depend on the instruction set or on how rows are blocked. It is also the order of OpenBLAS and of onnxruntime, so that
 //! even where rounding decides (a whitened collinear column has weights of 4e15) answers are the original's: over the
-//! sweep's models, products and sums rounded separately differed by up to 0.07, these by 1e-17. Sums start from +0.0 and
-//! therefore are never -0.0 (only -0.0 + -0.0 is): adding a product that is 0.0 or -0.0 never changes one. So a one-hot
-//! group is a lookup of the one weight that counts, with the same bits as the dense sum.
+//! sweep's models, products and sums rounded separately differed by up to 0.07, these by 1e-17. Sums start from +0.0, and
+//! adding a product that is 0.0 or -0.0 changes at most the sign of a zero. So a one-hot group is a lookup of the one
+//! weight that counts, with the value of the dense sum.
 //!
 //! float32 columns are widened: their products are exact in double, and one rounding at the end is closer to the true
 //! sum than any order of float32 additions.
