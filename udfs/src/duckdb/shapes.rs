@@ -101,7 +101,8 @@ impl Shape {
             Shape::Explanation,
             Shape::Outputs,
         ];
-        let classes = (0..=MOST).filter(|classes| *classes != 1).map(Shape::Class);
+        // With one class, too: a tree that saw no other has one probability.
+        let classes = (0..=MOST).map(Shape::Class);
         named
             .into_iter()
             .chain(classes)

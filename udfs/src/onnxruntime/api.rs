@@ -17,6 +17,8 @@ pub const BASIC: c_int = 1;
 pub const SEQUENTIAL: c_int = 0;
 /// `OrtAllocatorType` 0 and `OrtMemType` 0: plain memory of the processor.
 pub const DEVICE_ALLOCATOR: c_int = 0;
+/// `OrtAllocatorType` 1: memory that onnxruntime asks for in large pieces, up to a bound.
+pub const ARENA_ALLOCATOR: c_int = 1;
 pub const DEFAULT_MEMORY: c_int = 0;
 
 macro_rules! opaque {
@@ -27,7 +29,7 @@ macro_rules! opaque {
         }
     )*};
 }
-opaque!(Env Status SessionObject SessionOptions RunOptions Value Allocator MemoryInfo TypeInfo TensorInfo);
+opaque!(Env Status SessionObject SessionOptions RunOptions Value Allocator MemoryInfo TypeInfo TensorInfo ArenaConfig);
 
 /// Null when the call went well; otherwise to be released.
 pub type StatusPointer = *mut Status;
@@ -147,7 +149,26 @@ pub struct Api {
     pub release_type_info: unsafe extern "C" fn(*mut TypeInfo),
     pub release_tensor_info: unsafe extern "C" fn(*mut TensorInfo),
     pub release_options: unsafe extern "C" fn(*mut SessionOptions),
-    _101_to_251: [Unused; 151],
+    _101_to_129: [Unused; 29],
+    pub add_config: unsafe extern "C" fn(
+        *mut SessionOptions,
+        key: *const c_char,
+        value: *const c_char,
+    ) -> StatusPointer,
+    _131_to_143: [Unused; 13],
+    pub register_allocator:
+        unsafe extern "C" fn(*mut Env, *const MemoryInfo, *const ArenaConfig) -> StatusPointer,
+    _145_to_155: [Unused; 11],
+    /// -1 in the last three is onnxruntime's own choice.
+    pub create_arena_config: unsafe extern "C" fn(
+        most: usize,
+        strategy: c_int,
+        first_bytes: c_int,
+        dead_bytes: c_int,
+        out: *mut *mut ArenaConfig,
+    ) -> StatusPointer,
+    pub release_arena_config: unsafe extern "C" fn(*mut ArenaConfig),
+    _158_to_251: [Unused; 94],
     /// Takes the length of a text, so that one with a zero byte in it arrives whole.
     pub text_memory: unsafe extern "C" fn(
         *mut Value,
@@ -175,6 +196,9 @@ mod tests {
         assert_eq!(slot(offset_of!(Api, tensor_info)), 65);
         assert_eq!(slot(offset_of!(Api, default_allocator)), 78);
         assert_eq!(slot(offset_of!(Api, release_options)), 100);
+        assert_eq!(slot(offset_of!(Api, add_config)), 130);
+        assert_eq!(slot(offset_of!(Api, register_allocator)), 144);
+        assert_eq!(slot(offset_of!(Api, create_arena_config)), 156);
         assert_eq!(slot(size_of::<Api>()), 253);
     }
 }

@@ -1,7 +1,7 @@
 //! Finding onnxruntime and opening it, once per process, at the first model that needs it.
 
 use super::api::{Api, ApiBase, Env, MemoryInfo, StatusPointer};
-use super::api::{API_VERSION, DEFAULT_MEMORY, DEVICE_ALLOCATOR, FATAL};
+use super::api::{API_VERSION, ARENA_ALLOCATOR, DEFAULT_MEMORY, DEVICE_ALLOCATOR, FATAL};
 use crate::error::{Error, Result};
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::path::{Path, PathBuf};
@@ -195,12 +195,14 @@ fn enter(handle: *mut c_void, shown: &str) -> std::result::Result<Library, Strin
     // SAFETY: `api` has these slots in version 17; names are zero-terminated, out pointers live.
     unsafe {
         done(api, (api.create_env)(FATAL, c"sqlml".as_ptr(), &mut env))?;
-        let rest = done(api, (api.disable_telemetry)(env)).and_then(|()| {
-            done(
-                api,
-                (api.create_memory_info)(DEVICE_ALLOCATOR, DEFAULT_MEMORY, &mut memory),
-            )
-        });
+        let rest = done(api, (api.disable_telemetry)(env))
+            .and_then(|()| {
+                done(
+                    api,
+                    (api.create_memory_info)(DEVICE_ALLOCATOR, DEFAULT_MEMORY, &mut memory),
+                )
+            })
+            .and_then(|()| bound(api, env));
         if let Err(error) = rest {
             (api.release_env)(env);
             return Err(error);
@@ -213,6 +215,36 @@ fn enter(handle: *mut c_void, shown: &str) -> std::result::Result<Library, Strin
         path: shown.to_owned(),
         version,
     })
+}
+
+/// What all of onnxruntime's sessions may hold together. A file of a kilobyte can ask for a tensor of any size, and
+/// would get it: measured, all of a machine's memory for forty joins of a column with itself.
+const MEMORY: usize = 4 << 30;
+
+/// Makes the allocator that sessions of `env` use where `session::create` says so.
+///
+/// # Safety
+/// `env` is an environment that `api` made.
+unsafe fn bound(api: &Api, env: *mut Env) -> std::result::Result<(), String> {
+    let (mut arena, mut config) = (null_mut(), null_mut());
+    // SAFETY: the caller's promise; out pointers live, and both descriptions are copied before they are released.
+    unsafe {
+        done(
+            api,
+            (api.create_memory_info)(ARENA_ALLOCATOR, DEFAULT_MEMORY, &mut arena),
+        )?;
+        let made = done(
+            api,
+            (api.create_arena_config)(MEMORY, -1, -1, -1, &mut config),
+        );
+        let registered = made.and_then(|()| {
+            let registered = done(api, (api.register_allocator)(env, arena, config));
+            (api.release_arena_config)(config);
+            registered
+        });
+        (api.release_memory_info)(arena);
+        registered
+    }
 }
 
 /// A query's error, so that it is seen whose words they are.

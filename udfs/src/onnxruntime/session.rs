@@ -220,6 +220,9 @@ fn create(
         done(api, (api.set_execution_mode)(options.1, SEQUENTIAL))?;
         done(api, (api.set_optimization)(options.1, BASIC))?;
         done(api, (api.set_log_severity)(options.1, FATAL))?;
+        // The bounded one of `library::bound`, instead of one without bounds for each session.
+        let key = c"session.use_env_allocators".as_ptr();
+        done(api, (api.add_config)(options.1, key, c"1".as_ptr()))?;
         let start: *const c_void = bytes.as_ptr().cast();
         done(
             api,
