@@ -169,7 +169,12 @@ macro_rules! float {
             fn plain(self, wanted: Wanted) -> bool {
                 match wanted {
                     Wanted::Double => true,
-                    Wanted::Float => narrowed(f64::from(self)).is_some(),
+                    Wanted::Float => f64::from(self).abs() <= f64::from(f32::MAX),
+                    // A conversion there and back, as `fract` is a call where there is no SSE 4.1.
+                    Wanted::Bigint | Wanted::Integer => {
+                        let (number, limit) = (f64::from(self), f64::from(i32::MAX));
+                        number.abs() <= limit && f64::from(number as i32) == number
+                    }
                     _ => false,
                 }
             }

@@ -247,7 +247,11 @@ unsafe fn list(columns: Vec<Column<'_>>, errors: &Errors, target: Target) -> Res
     let (rows, width) = (target.rows, columns.len());
     // SAFETY: by this function's contract; the child has room for what was reserved.
     unsafe {
-        let before = ffi::duckdb_list_vector_get_size(target.vector) as usize;
+        // Result vectors come back with the chunk before's list still in them.
+        let before = match target.start {
+            0 => 0,
+            _ => ffi::duckdb_list_vector_get_size(target.vector) as usize,
+        };
         let total = (before + rows * width) as ffi::idx_t;
         let reserved = ffi::duckdb_list_vector_reserve(target.vector, total) == ffi::DuckDBSuccess;
         if !reserved || ffi::duckdb_list_vector_set_size(target.vector, total) != ffi::DuckDBSuccess
