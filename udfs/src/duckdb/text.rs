@@ -1,6 +1,5 @@
 //! DuckDB's strings, and texts to the codes that a program takes.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 #[cfg(target_endian = "big")]
@@ -55,28 +54,28 @@ impl Text {
 
 /// The codes 1, 2, ... of a column's texts; 0 is any other text.
 pub struct Codes {
-    /// Open addressing, at most a quarter full: nearly every look-up is one comparison of 16 bytes.
+    /// Open addressing, at most half full: nearly every look-up is one comparison of 16 bytes.
     short: Vec<([u64; 2], u32)>,
+    /// The same for longer texts, by their hash: code and text, no text where a place is free.
+    long: Vec<(u64, u32, Box<[u8]>)>,
     multipliers: [u64; 2],
-    shift: u32,
-    long: HashMap<Box<[u8]>, u32>,
 }
 
 impl Codes {
     pub fn new(texts: &[Vec<u8>]) -> Codes {
-        let slots = (texts.len() * 4).next_power_of_two().max(16);
+        let long = texts.iter().filter(|text| text.len() > INLINED).count();
+        let places = |count: usize| (count * 2).next_power_of_two().max(16);
         // Not the same ones in every process: a model cannot be made to fill one place of the table.
         let random = RandomState::new();
         let mut codes = Codes {
-            short: vec![(FREE, 0); slots],
+            short: vec![(FREE, 0); places(texts.len() - long)],
+            long: vec![(0, 0, Box::default()); places(long)],
             multipliers: [random.hash_one(1) | 1, random.hash_one(2) | 1],
-            shift: 64 - slots.trailing_zeros(),
-            long: HashMap::new(),
         };
         for (text, code) in texts.iter().zip(1..) {
             match Text::of(text) {
                 Some(key) => codes.insert(key, code),
-                None => drop(codes.long.insert(text.as_slice().into(), code)),
+                None => codes.insert_long(text, code),
             }
         }
         codes
@@ -84,33 +83,62 @@ impl Codes {
 
     /// Memory that it holds, roughly.
     pub fn bytes(&self) -> usize {
-        let long: usize = self.long.keys().map(|text| text.len() + 48).sum();
-        self.short.len() * size_of::<([u64; 2], u32)>() + long
+        let texts: usize = self.long.iter().map(|(_, _, text)| text.len()).sum();
+        size_of_val(self.short.as_slice()) + size_of_val(self.long.as_slice()) + texts
     }
 
-    fn place(&self, key: [u64; 2]) -> usize {
+    fn mixed(&self, key: [u64; 2]) -> u64 {
         let mixed =
             key[0].wrapping_mul(self.multipliers[0]) ^ key[1].wrapping_mul(self.multipliers[1]);
         // The high bits of a product depend on all bits of its factors; a second product mixes both words.
-        (mixed.wrapping_mul(self.multipliers[1]) >> self.shift) as usize
+        mixed.wrapping_mul(self.multipliers[1])
+    }
+
+    fn hash(&self, text: &[u8]) -> u64 {
+        text.chunks(8).fold(text.len() as u64, |hash, chunk| {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            self.mixed([hash.rotate_left(32), u64::from_ne_bytes(word)])
+        })
     }
 
     fn insert(&mut self, key: Text, code: u32) {
-        let mask = self.short.len() - 1;
-        let mut place = self.place(key.0);
+        let mut place = first(self.mixed(key.0), self.short.len());
         while self.short[place].0 != FREE {
-            place = (place + 1) & mask;
+            place = (place + 1) & (self.short.len() - 1);
         }
         self.short[place] = (key.0, code);
     }
 
+    fn insert_long(&mut self, text: &[u8], code: u32) {
+        let hash = self.hash(text);
+        let mut place = first(hash, self.long.len());
+        while !self.long[place].2.is_empty() {
+            place = (place + 1) & (self.long.len() - 1);
+        }
+        self.long[place] = (hash, code, text.into());
+    }
+
     fn short(&self, key: [u64; 2]) -> u32 {
-        let mask = self.short.len() - 1;
-        let mut place = self.place(key);
+        let mut place = first(self.mixed(key), self.short.len());
         loop {
-            let (known, code) = self.short[place & mask];
+            let (known, code) = self.short[place & (self.short.len() - 1)];
             if known == key || known == FREE {
                 return code;
+            }
+            place += 1;
+        }
+    }
+
+    fn long(&self, text: &[u8]) -> u32 {
+        let hash = self.hash(text);
+        let mut place = first(hash, self.long.len());
+        loop {
+            let (known, code, found) = &self.long[place & (self.long.len() - 1)];
+            if found.is_empty() || (*known == hash && **found == *text) {
+                return *code;
             }
             place += 1;
         }
@@ -119,7 +147,7 @@ impl Codes {
     pub fn code(&self, text: &[u8]) -> u32 {
         match Text::of(text) {
             Some(key) => self.short(key.0),
-            None => self.long.get(text).copied().unwrap_or_default(),
+            None => self.long(text),
         }
     }
 
@@ -145,18 +173,17 @@ impl Codes {
             } else {
                 if last.0 != *text {
                     // SAFETY: by this function's contract.
-                    last = (
-                        *text,
-                        self.long
-                            .get(unsafe { text.bytes() })
-                            .copied()
-                            .unwrap_or_default(),
-                    );
+                    last = (*text, self.long(unsafe { text.bytes() }));
                 }
                 last.1
             };
         }
     }
+}
+
+/// Where the search for a hash begins in a table whose size is a power of two: by its high bits.
+fn first(hash: u64, places: usize) -> usize {
+    (hash >> (64 - places.trailing_zeros())) as usize
 }
 
 #[cfg(test)]
