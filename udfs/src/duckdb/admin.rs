@@ -30,6 +30,7 @@ pub fn functions() -> Vec<Scalar> {
             &number(),
             callbacks(cache_bytes),
         )
+        .with_nulls()
         .volatile(),
         Scalar::new("sqlml_version", &[], &text(), callbacks(version)),
     ]

@@ -60,6 +60,13 @@ impl Scalar {
         self
     }
 
+    /// NULLs reach the function; without this DuckDB answers a literal NULL with NULL itself.
+    pub fn with_nulls(self) -> Scalar {
+        // SAFETY: the function is live.
+        unsafe { ffi::duckdb_scalar_function_set_special_handling(self.function) };
+        self
+    }
+
     /// Not folded: called each time that a query runs.
     pub fn volatile(self) -> Scalar {
         // SAFETY: the function is live.
