@@ -18,11 +18,13 @@ use std::sync::{Arc, OnceLock};
 
 /// Arguments before the model's columns: its key, the types, its bytes.
 pub const LEADING: usize = 3;
+const BYTES: ffi::idx_t = 2;
 
 /// Shared by all threads of a query, and by all executions of a prepared one.
 pub struct Bound {
     pub shape: Shape,
     key: Result<String, String>,
+    types: Result<Option<String>, String>,
     claim: Arc<Claim>,
     ready: OnceLock<Result<Ready, String>>,
 }
@@ -44,13 +46,14 @@ impl Bound {
     /// Called in a bind callback, with its own `info`.
     pub unsafe fn new(info: ffi::duckdb_bind_info, shape: Shape) -> Bound {
         // SAFETY: by this function's contract.
-        let key = unsafe { constant_key(info) };
+        let (key, types) = unsafe { (constant_key(info), constant_types(info)) };
         let claim = key
             .as_ref()
             .map_or_else(|_| Arc::default(), |key| cache::claim(key));
         Bound {
             shape,
             key,
+            types,
             claim,
             ready: OnceLock::new(),
         }
@@ -68,6 +71,7 @@ impl Bound {
 
     unsafe fn prepare(&self, chunk: ffi::duckdb_data_chunk) -> Result<Ready, String> {
         let key = self.key.as_ref().map_err(Clone::clone)?;
+        let types = self.types.as_ref().map_err(Clone::clone)?;
         // SAFETY: the arguments are those of the registered function: VARCHAR, VARCHAR, BLOB, then the columns.
         unsafe {
             let model = self.model(key, chunk)?;
@@ -91,7 +95,7 @@ impl Bound {
                 );
                 return Err(told(key, &why));
             }
-            let letters = text_argument(chunk, 1);
+            let letters = types.as_ref().map(String::as_bytes);
             let wanted = wanted(inputs, letters).map_err(|why| told(key, &why))?;
             let mut readings = Vec::with_capacity(count);
             for (index, (input, wanted)) in inputs.iter().zip(wanted).enumerate() {
@@ -133,12 +137,15 @@ impl Bound {
     }
 
     /// What bind found, or what was loaded since, or what the bytes in the call are.
+    ///
+    /// # Safety
+    /// As `ready`.
     unsafe fn model(&self, key: &str, chunk: ffi::duckdb_data_chunk) -> Result<Arc<Model>, String> {
         if let Some(model) = self.claim.model() {
             return Ok(model.clone());
         }
-        // SAFETY: argument 2 is a BLOB.
-        let given = unsafe { text_argument(chunk, 2) };
+        // SAFETY: by this function's contract.
+        let given = unsafe { bytes_argument(chunk) };
         // Empty is none too: DuckDB hands over a constant faster than a NULL.
         let Some(bytes) = given.filter(|bytes| !bytes.is_empty()) else {
             return Err(told(key, "is not loaded. If its database is attached, load its models first: FROM <alias>.<deployment>.load"));
@@ -194,18 +201,14 @@ fn natural(kind: Kind) -> Wanted {
     }
 }
 
-/// The first row of a VARCHAR or BLOB argument.
+/// The model's bytes: those of the first row, since they are the same in all.
 ///
 /// # Safety
-/// The argument is one, and the chunk has a row.
-pub unsafe fn text_argument<'a>(chunk: ffi::duckdb_data_chunk, index: usize) -> Option<&'a [u8]> {
+/// The chunk has the arguments of a scoring function, and a row.
+unsafe fn bytes_argument<'a>(chunk: ffi::duckdb_data_chunk) -> Option<&'a [u8]> {
     // SAFETY: by this function's contract; the text lives as long as the chunk.
     unsafe {
-        let rows = Rows::new(
-            ffi::duckdb_data_chunk_get_vector(chunk, index as ffi::idx_t),
-            0,
-            1,
-        );
+        let rows = Rows::new(ffi::duckdb_data_chunk_get_vector(chunk, BYTES), 0, 1);
         let text: &'a Text = rows.values::<Text>().first().filter(|_| rows.is_valid(0))?;
         Some(text.bytes())
     }
@@ -216,26 +219,43 @@ pub unsafe fn text_argument<'a>(chunk: ffi::duckdb_data_chunk, index: usize) -> 
 /// # Safety
 /// Called in a bind callback, with its own `info`.
 unsafe fn constant_key(info: ffi::duckdb_bind_info) -> Result<String, String> {
-    let refused = || "sqlml: the model must be a constant: the SHA-256 of its bytes".to_owned();
+    // SAFETY: by this function's contract.
+    unsafe { constant(info, 0) }
+        .flatten()
+        .map(|key| key.to_ascii_lowercase())
+        .ok_or_else(|| "sqlml: the model must be a constant: the SHA-256 of its bytes".to_owned())
+}
+
+/// The letters of the columns' types; None for NULL. Those of the first row would otherwise hold for all rows.
+///
+/// # Safety
+/// Called in a bind callback, with its own `info`.
+unsafe fn constant_types(info: ffi::duckdb_bind_info) -> Result<Option<String>, String> {
+    // SAFETY: by this function's contract.
+    unsafe { constant(info, 1) }.ok_or_else(|| {
+        "sqlml: the types of the columns must be a constant, as 'DDT', or NULL".to_owned()
+    })
+}
+
+/// An argument, folded: None where it is not constant, or not there; Some(None) where it is NULL.
+///
+/// # Safety
+/// Called in a bind callback, with its own `info`.
+unsafe fn constant(info: ffi::duckdb_bind_info, index: ffi::idx_t) -> Option<Option<String>> {
     // SAFETY: by this function's contract; what is made here is destroyed here.
     unsafe {
-        let mut expression = ffi::duckdb_scalar_function_bind_get_argument(info, 0);
+        let mut expression = ffi::duckdb_scalar_function_bind_get_argument(info, index);
         if expression.is_null() {
-            return Err(refused());
+            return None;
         }
-        let folded = match ffi::duckdb_expression_is_foldable(expression) {
-            true => fold(info, expression),
-            false => None,
-        };
+        let folded = ffi::duckdb_expression_is_foldable(expression).then(|| fold(info, expression));
         ffi::duckdb_destroy_expression(&mut expression);
         folded
-            .map(|key| key.to_ascii_lowercase())
-            .ok_or_else(refused)
     }
 }
 
 /// # Safety
-/// As `constant_key`; the expression is foldable.
+/// As `constant`; the expression is foldable.
 unsafe fn fold(info: ffi::duckdb_bind_info, expression: ffi::duckdb_expression) -> Option<String> {
     let mut context: ffi::duckdb_client_context = std::ptr::null_mut();
     let mut value: ffi::duckdb_value = std::ptr::null_mut();
