@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import warnings
 from collections.abc import Sequence
 
@@ -17,6 +18,8 @@ from sqlml import sql
 
 MAX_LEAVES = 3_000
 """orbital's SQL for more is not tried: DuckDB needs minutes to bind it."""
+
+NUMBERS = itertools.count(1)
 
 
 class Refused(Exception):
@@ -35,7 +38,8 @@ def arrow_udf(con: duckdb.DuckDBPyConnection, case: Case, sizes: Sequence[int]) 
     parameters = [inspect.Parameter(f"c{i}", inspect.Parameter.POSITIONAL_ONLY) for i in range(len(columns))]
     udf.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     types = ["VARCHAR" if c.is_text else "DOUBLE" for c in columns]
-    name = f"udf_{case.onnx.sha256[:12]}"
+    # Another name each time: DuckDB refuses a second function of the same one.
+    name = f"udf_{case.onnx.sha256[:12]}_{next(NUMBERS)}"
     con.create_function(name, udf, types, "DOUBLE", type="arrow", null_handling="special")
     arguments = ", ".join(sql.quote(c.name) for c in columns)
     return Way("Arrow UDF", lambda rows: query(con, f"SELECT sum({name}({arguments})) FROM {table(rows)}"), sizes)
