@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sqlml import extension
+from sqlml.environments.uv import Uv
 from tests.clients.test_clients import HERE, QUERY, answers_of, check, deployed, driver
 
 pytestmark = [pytest.mark.clients, pytest.mark.native]
@@ -47,15 +48,11 @@ def load() -> str:
 def python_1_5_6(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the older package, from the index; without a network a skip on a person's machine."""
     folder = tmp_path_factory.mktemp("duckdb")
-    done = subprocess.run(
-        [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target", folder, "duckdb==1.5.6"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0 and os.environ.get("CI") != "true":
-        pytest.skip(f"duckdb 1.5.6 cannot be had here: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
+    # Our own uv: it asks the index that pip is set to, and believes the certificates that the system does.
+    done = Uv().run(["pip", "install", "--quiet", "--target", str(folder), "duckdb==1.5.6"], seconds=300)
+    if done.code != 0 and os.environ.get("CI") != "true":
+        pytest.skip(f"duckdb 1.5.6 cannot be had here: {done.said.strip()}")
+    assert done.code == 0, done.said
     return folder
 
 

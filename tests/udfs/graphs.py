@@ -132,8 +132,9 @@ def product(x: np.ndarray[Any, Any], w: np.ndarray[Any, Any]) -> np.ndarray[Any,
     fma.restype, fma.argtypes = ctypes.c_double, [ctypes.c_double] * 3
     fused = np.vectorize(fma, otypes=[np.float64])
     sums = np.zeros((len(x), w.shape[1]))
-    for place in range(len(w)):
-        sums = fused(x[:, place : place + 1].astype(np.float64), w[place].astype(np.float64), sums)
+    with np.errstate(all="ignore"):  # what C's fma flags on hostile numbers is no concern of ours
+        for place in range(len(w)):
+            sums = fused(x[:, place : place + 1].astype(np.float64), w[place].astype(np.float64), sums)
     return sums
 
 
