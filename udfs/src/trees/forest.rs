@@ -5,7 +5,7 @@ use super::descend::Descend;
 use super::ensemble::{Aggregate, Ensemble};
 use super::leaves::Number;
 use super::plain::{plain, PlainTree};
-use super::rank::{searches, Ranks, MOST_U16, MOST_U24, MOST_U8};
+use super::rank::{searches, RankLane, Ranks, MOST_U16, MOST_U24, MOST_U8};
 use super::select::{Arena, Select};
 use super::walk;
 use super::work::{rank_columns, Work};
@@ -95,41 +95,17 @@ impl<N: Number> Forest<N> {
         }
         match &self.layout {
             Layout::Select8(select) => {
-                rank_columns(
-                    &self.ranks,
-                    &self.rounded,
-                    self.isa,
-                    features,
-                    rows,
-                    &mut work.ranks8,
-                    &mut work.values,
-                );
+                self.rank(features, rows, &mut work.ranks8, &mut work.values);
                 let arena = work.arena8.get_or_insert_with(Arena::new::<u8>);
                 select.run(self.isa, &work.ranks8, rows, arena, &mut work.sums);
             }
             Layout::Select16(select) => {
-                rank_columns(
-                    &self.ranks,
-                    &self.rounded,
-                    self.isa,
-                    features,
-                    rows,
-                    &mut work.ranks16,
-                    &mut work.values,
-                );
+                self.rank(features, rows, &mut work.ranks16, &mut work.values);
                 let arena = work.arena16.get_or_insert_with(Arena::new::<u16>);
                 select.run(self.isa, &work.ranks16, rows, arena, &mut work.sums);
             }
             Layout::Descend(descend) => {
-                rank_columns(
-                    &self.ranks,
-                    &self.rounded,
-                    self.isa,
-                    features,
-                    rows,
-                    &mut work.ranks16,
-                    &mut work.values,
-                );
+                self.rank(features, rows, &mut work.ranks16, &mut work.values);
                 descend.run(
                     self.isa,
                     &work.ranks16,
@@ -139,15 +115,7 @@ impl<N: Number> Forest<N> {
                 );
             }
             Layout::Chase(chase) => {
-                rank_columns(
-                    &self.ranks,
-                    &self.rounded,
-                    self.isa,
-                    features,
-                    rows,
-                    &mut work.ranks32,
-                    &mut work.values,
-                );
+                self.rank(features, rows, &mut work.ranks32, &mut work.values);
                 chase.run(
                     self.isa,
                     &work.ranks32,
@@ -158,6 +126,24 @@ impl<N: Number> Forest<N> {
             }
             Layout::Walk => {}
         }
+    }
+
+    fn rank<L: RankLane>(
+        &self,
+        features: &[Feature<'_>],
+        rows: usize,
+        ranks: &mut Vec<L>,
+        values: &mut Vec<f64>,
+    ) {
+        rank_columns(
+            &self.ranks,
+            &self.rounded,
+            self.isa,
+            features,
+            rows,
+            ranks,
+            values,
+        );
     }
 
     /// For `sqlml_describe`.
