@@ -115,6 +115,7 @@ class HBaseArtifactRepository(ArtifactRepository, StreamUploadMixin):
             # MLflow's threads would wait for HBase, and the process for them; those that become free would begin another.
             self.thread_pool.shutdown(wait=False, cancel_futures=True)
             self._store.gateway.give_up()
+            self.thread_pool.shutdown(wait=True)  # each removes its partial file first
             self.thread_pool = self._create_thread_pool()  # type: ignore[no-untyped-call]  # MLflow's
             raise
         except MlflowException as error:

@@ -87,8 +87,7 @@ def test_a_download_by_mlflow_is_given_up(tmp_path: Path) -> None:
         repository._iter_artifacts_recursive = lambda path: iter(files)  # type: ignore[method-assign]
         with ctrl_c():
             repository.download_artifacts("", str(tmp_path))
-        repository.thread_pool.shutdown()
-    assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_what_begins_after_that_works() -> None:
