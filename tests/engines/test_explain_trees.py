@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -99,7 +100,10 @@ def test_a_forest_over_encoded_columns_adds_up(con):
     ],
 )
 def test_scikit_learn_as_shap_has_it(con, estimator):
-    shap = pytest.importorskip("shap")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it uses what matplotlib has deprecated
+        import shap  # here, since it takes seconds
+
     frame, raw = measured()
     label = (raw > 0).astype(int) if hasattr(estimator, "predict_proba") else raw
     fitted = estimator.fit(frame.to_numpy(), label)
