@@ -131,8 +131,8 @@ def same(left: Any, right: Any) -> bool:
     return (left == right) or (all(nan) and left[0][2:] == right[0][2:])
 
 
-def identity(columns: tuple[Column, ...]) -> Any:
-    """A regressor that gives its number back, NaN for a missing one; of a text whether it is "a"."""
+def identity(columns: tuple[Column, ...], text: str = "a") -> Any:
+    """A regressor that gives its number back, NaN for a missing one; of a text whether it is this one."""
     from onnx import TensorProto, helper
 
     from tests.compile.graphs import graph
@@ -144,5 +144,5 @@ def identity(columns: tuple[Column, ...]) -> Any:
         ]
         import numpy as np
 
-        return graph(list(columns), nodes, {"a": np.array([["a"]], dtype=object)})
+        return graph(list(columns), nodes, {"a": np.array([[text]], dtype=object)})
     return graph(list(columns), [helper.make_node("Identity", ["x"], ["prediction"])], {})

@@ -54,6 +54,11 @@ TEXTS = [
     *("-9223372036854775808", "-9223372036854775809", "-170141183460469231731687303715884105728", "\t7\n"),
 ]
 MOMENTS = ["DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"]
+UUIDS = [
+    "6f9619ff-8b86-d011-b42d-00cf4fc964ff",
+    "F0000000-0000-0000-0000-000000000001",
+    "00000000-0000-0000-0000-000000000000",
+]
 
 
 def whole_numbers(low: int, high: int, seed: random.Random) -> list[int]:
@@ -82,7 +87,7 @@ def values_by_type(seed: random.Random) -> dict[str, list[str]]:
     found["VARCHAR"] = TEXTS
     found[f"ENUM({', '.join(sql.string(text) for text in TEXTS)})"] = TEXTS
     found["BOOLEAN"] = ["true", "false"]
-    return found | {name: ["2020-01-01", "1969-12-31"] for name in MOMENTS}
+    return found | {name: ["2020-01-01", "1969-12-31"] for name in MOMENTS} | {"UUID": UUIDS}
 
 
 def same(left: float | None, right: float | None) -> bool:
@@ -121,3 +126,18 @@ def test_numbers_are_read_as_sql_reads_them(con: duckdb.DuckDBPyConnection, kind
             assert same(answer["t0"], wanted), (name, shown, answer, wanted)
             compared += 1
     assert compared > 9_000
+
+
+def test_what_is_no_text_is_read_as_the_text_that_sql_casts_it_to(con: duckdb.DuckDBPyConnection) -> None:
+    column = Column("x", "VARCHAR", "missing")
+    for name, texts in values_by_type(random.Random("texts")).items():
+        some = texts[:: max(1, len(texts) // 8)]
+        rows = "SELECT unnest(range(len($1))) AS i, unnest($1::VARCHAR[]) AS v"
+        con.execute(f"CREATE OR REPLACE TEMP TABLE t AS SELECT CAST(v AS {name}) AS x FROM ({rows})", [some])
+        for (shown,) in con.execute("SELECT DISTINCT CAST(x AS VARCHAR) FROM t").fetchall():
+            model = identity((column,), shown)
+            con.execute("SELECT sqlml_load(?::BLOB)", [model.onnx]).fetchall()
+            answer = f"(sqlml_value_1('{model.sha256}', 'T', NULL, x)).t0 = 1"
+            query = f"SELECT count(*) FILTER ({answer}), count(*) FILTER (CAST(x AS VARCHAR) = $1) FROM t"
+            found, expected = con.execute(query, [shown]).fetchone()
+            assert found == expected > 0, (name, shown)

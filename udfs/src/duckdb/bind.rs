@@ -286,9 +286,12 @@ fn type_name(logical: &LogicalType) -> String {
         ffi::DUCKDB_TYPE_DUCKDB_TYPE_MAP => "a MAP",
         ffi::DUCKDB_TYPE_DUCKDB_TYPE_UNION => "a UNION",
         ffi::DUCKDB_TYPE_DUCKDB_TYPE_BIT => "a BIT",
-        ffi::DUCKDB_TYPE_DUCKDB_TYPE_UUID => "a UUID",
         ffi::DUCKDB_TYPE_DUCKDB_TYPE_TIME_TZ => "a TIME WITH TIME ZONE",
         ffi::DUCKDB_TYPE_DUCKDB_TYPE_TIMESTAMP_TZ => "a TIMESTAMP WITH TIME ZONE",
+        ffi::DUCKDB_TYPE_DUCKDB_TYPE_TIME_NS => "a TIME_NS",
+        ffi::DUCKDB_TYPE_DUCKDB_TYPE_BIGNUM => "a BIGNUM",
+        ffi::DUCKDB_TYPE_DUCKDB_TYPE_GEOMETRY => "a GEOMETRY",
+        ffi::DUCKDB_TYPE_DUCKDB_TYPE_VARIANT => "a VARIANT",
         _ => "a value of this type",
     }
     .to_owned()

@@ -138,7 +138,7 @@ impl Reading {
                     numbers.get(entry(*storage, rows, row)).copied().flatten()
                 }),
                 // No number to DuckDB: TRY_CAST gives NULL for every value.
-                Source::Moment(..) => sink.each(out, |_| None),
+                Source::Written(..) => sink.each(out, |_| None),
                 Source::Null => {}
             }
         }

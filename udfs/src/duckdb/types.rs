@@ -75,8 +75,8 @@ pub enum Source {
         storage: Width,
         texts: Vec<String>,
     },
-    /// Dates and times: no number to DuckDB either, but a text. With the bytes of a value.
-    Moment(ffi::duckdb_type, usize),
+    /// Dates, times and UUIDs: no number to DuckDB either, but a text. With the bytes of a value.
+    Written(ffi::duckdb_type, usize),
     /// An untyped NULL.
     Null,
 }
@@ -102,12 +102,13 @@ impl Source {
             ffi::DUCKDB_TYPE_DUCKDB_TYPE_SQLNULL => Source::Null,
             ffi::DUCKDB_TYPE_DUCKDB_TYPE_DECIMAL => decimal(logical)?,
             ffi::DUCKDB_TYPE_DUCKDB_TYPE_ENUM => dictionary(logical)?,
-            id @ ffi::DUCKDB_TYPE_DUCKDB_TYPE_DATE => Source::Moment(id, 4),
+            id @ ffi::DUCKDB_TYPE_DUCKDB_TYPE_DATE => Source::Written(id, 4),
             id @ (ffi::DUCKDB_TYPE_DUCKDB_TYPE_TIME
             | ffi::DUCKDB_TYPE_DUCKDB_TYPE_TIMESTAMP
             | ffi::DUCKDB_TYPE_DUCKDB_TYPE_TIMESTAMP_S
             | ffi::DUCKDB_TYPE_DUCKDB_TYPE_TIMESTAMP_MS
-            | ffi::DUCKDB_TYPE_DUCKDB_TYPE_TIMESTAMP_NS) => Source::Moment(id, 8),
+            | ffi::DUCKDB_TYPE_DUCKDB_TYPE_TIMESTAMP_NS) => Source::Written(id, 8),
+            id @ ffi::DUCKDB_TYPE_DUCKDB_TYPE_UUID => Source::Written(id, 16),
             _ => return None,
         })
     }

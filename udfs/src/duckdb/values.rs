@@ -110,7 +110,7 @@ pub fn size(source: &Source) -> usize {
             Width::W8 => 8,
             Width::W16 => 16,
         },
-        Source::Moment(_, size) => *size,
+        Source::Written(_, size) => *size,
         Source::Null => 0,
     }
 }
@@ -164,13 +164,15 @@ unsafe fn made(source: &Source, raw: u128) -> Option<ffi::duckdb_value> {
                     value,
                 })
             }
-            Source::Moment(id, _) => moment(*id, raw)?,
+            Source::Written(id, _) => written(*id, raw)?,
             Source::Text | Source::Enum { .. } | Source::Null => return None,
         }
     })
 }
 
-unsafe fn moment(id: ffi::duckdb_type, raw: u128) -> Option<ffi::duckdb_value> {
+/// # Safety
+/// As `made`.
+unsafe fn written(id: ffi::duckdb_type, raw: u128) -> Option<ffi::duckdb_value> {
     let micros = raw as i64;
     // SAFETY: any number is allowed.
     Some(unsafe {
@@ -193,6 +195,11 @@ unsafe fn moment(id: ffi::duckdb_type, raw: u128) -> Option<ffi::duckdb_value> {
             ffi::DUCKDB_TYPE_DUCKDB_TYPE_TIMESTAMP_NS => {
                 ffi::duckdb_create_timestamp_ns(ffi::duckdb_timestamp_ns { nanos: micros })
             }
+            // Stored with the first bit turned, so that they compare as numbers with a sign do.
+            ffi::DUCKDB_TYPE_DUCKDB_TYPE_UUID => ffi::duckdb_create_uuid(ffi::duckdb_uhugeint {
+                lower: raw as u64,
+                upper: (raw >> 64) as u64 ^ 1 << 63,
+            }),
             _ => return None,
         }
     })
