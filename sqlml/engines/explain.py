@@ -212,15 +212,15 @@ class TreeExplainer:
     reads_values = True
 
     def __init__(self, sha256: str, signature: Signature, found: Additive) -> None:
-        self.sha256, self.signature, self.found = sha256, signature, found
+        self.signature, self.found = signature, found
+        self.several = signature.kind == "classifier" and len(found.scores) > 1
+        self.key = f"{sha256} {requested(found, len(signature.columns), predicted=self.several)}"
 
     def explained(self, features: Sequence[exp.Expression]) -> Explained:
-        several = self.signature.kind == "classifier" and len(self.found.scores) > 1
         types = "".join(LETTERS[column.type] for column in self.signature.columns)
-        key = f"{self.sha256} {requested(self.found, len(self.signature.columns), predicted=several)}"
-        call = sql.call_quoted("sqlml_explain", sql.text(key), sql.text(types), model_bytes(key), *features)
+        call = sql.call_quoted("sqlml_explain", sql.text(self.key), sql.text(types), model_bytes(self.key), *features)
         width = 2 + len(self.signature.columns)
-        if several:
+        if self.several:
             # The class stands first, then a block for each.
             place = exp.Mul(this=exp.Paren(this=_number(sql.integer(1))), expression=sql.integer(width))
             start = sql.cast(exp.Paren(this=place), "BIGINT")
@@ -229,7 +229,7 @@ class TreeExplainer:
             count = len(self.found.scores)
             blocks = [_listed(sql.integer(1 + k * width + i) for i in range(width)) for k in range(count)]
         label = None
-        if several:
+        if self.several:
             labels = exp.Array(expressions=[sql.value(c) for c in self.signature.classes])
             index = sql.cast(_number(sql.integer(1)), "BIGINT")
             label = sql.call("list_extract", labels, exp.Add(this=index, expression=sql.integer(1)))

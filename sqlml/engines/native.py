@@ -17,7 +17,7 @@ from sqlglot import exp
 from sqlml import extension, sql
 from sqlml.convert.onnx_model import OnnxModel
 from sqlml.engines.calling import LET, LETTERS, model_bytes
-from sqlml.engines.explain import Explainer, native_explainer
+from sqlml.engines.explain import Explainer, TreeExplainer, native_explainer
 from sqlml.engines.features import cast_error
 from sqlml.engines.outputs import Outputs
 from sqlml.signature import Signature
@@ -65,9 +65,10 @@ class NativeEngine:
         )
 
     def load_query(self) -> exp.Select:
-        """Loads the model when it is read. As a view it works in a file that is attached under any name, from which the
-        functions can then be called: they look for a model that is not loaded in the current database."""
-        loaded = sql.alias(sql.call("sqlml_load", sql.column("onnx")), "model")
+        """Loads the model when it is read, and what explains it. As a view it works in a file that is attached under any
+        name, from which the functions can then be called: they look for a model that is not loaded in the current database."""
+        key = self.explainer.key if isinstance(self.explainer, TreeExplainer) else self.sha256
+        loaded = sql.alias(sql.call("sqlml_load_as", sql.text(key), sql.column("onnx")), "model")
         models = exp.select(loaded).from_(sql.table("sqlml", "models"))
         return models.where(exp.EQ(this=sql.column("sha256"), expression=sql.text(self.sha256)))
 

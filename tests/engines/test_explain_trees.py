@@ -7,6 +7,7 @@ import math
 import warnings
 from dataclasses import replace
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,8 +40,10 @@ def deployed(con, model):
     con.execute("CREATE SCHEMA IF NOT EXISTS sqlml")
     con.execute("CREATE TABLE IF NOT EXISTS sqlml.models (sha256 VARCHAR, onnx BLOB)")
     con.execute("INSERT INTO sqlml.models VALUES (?, ?)", [model.sha256, model.onnx])
-    for macro in macros(model.signature, NativeEngine.of(model)):
+    engine = NativeEngine.of(model)
+    for macro in macros(model.signature, engine):
         con.execute(sql.create_macro(("main", macro.name), sql.macro_text(macro.overloads), replace=True))
+    return engine
 
 
 @pytest.fixture
@@ -85,6 +88,24 @@ def test_a_forest_over_encoded_columns_adds_up(con):
     for row, score in zip(rows, fitted.predict_proba(frame)[:, 1], strict=True):
         assert row["score"] == score
         assert abs(row["base"] + math.fsum(row["contributions"].values()) - score) < 1e-9
+
+
+def test_in_an_attached_file_one_statement_loads_what_explains_too(con):
+    frame, y = customers()
+    fitted = make_pipeline(encoded(), RandomForestClassifier(9, max_depth=4, random_state=3)).fit(frame, y)
+    con.execute("ATTACH ':memory:' AS \"x y\"")
+    con.execute('USE "x y"')
+    engine = deployed(con, converted(fitted))
+    con.execute(sql.create_view(("main", "load"), engine.load_query()))
+    con.execute("USE memory")
+    con.register("given", frame)
+    query = 'SELECT "x y".main.predict(t), "x y".main.explain(t), "x y".main.explain(t, top := 2) FROM given t'
+    with pytest.raises(duckdb.CatalogException, match=r"sqlml\.models"):
+        con.execute(query).fetchall()
+    assert con.execute('FROM "x y".main.load').fetchall() == [(engine.sha256,)]
+    rows = con.execute(query).fetchall()
+    assert [row["score"] for _, row, _ in rows] == list(fitted.predict_proba(frame)[:, 1])
+    assert {len(top) for _, _, top in rows} == {2}
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ pub fn peek(key: &str) -> Option<Arc<Model>> {
 pub fn load(key: &str, bytes: &[u8]) -> Result<Arc<Model>, Error> {
     let found = sha256(bytes);
     if found != hash(key) {
-        return Err(Error::Malformed(format!(
+        return Err(Error::Failed(format!(
             "its bytes have another SHA-256 ({}): they were damaged",
             short(&found)
         )));
@@ -102,6 +102,16 @@ pub fn load_any(bytes: &[u8]) -> Result<String, Error> {
     let key = sha256(bytes);
     load_hashed(&key, bytes)?;
     Ok(key)
+}
+
+/// Loads the model of a key, and what explains it where the key asks for that. One that cannot be explained is loaded all
+/// the same: who asks for an explanation is told why there is none.
+pub fn load_with(key: &str, bytes: &[u8]) -> Result<(), Error> {
+    load(hash(key), bytes)?;
+    if key != hash(key) {
+        let _ = load_hashed(key, bytes);
+    }
+    Ok(())
 }
 
 fn load_hashed(key: &str, bytes: &[u8]) -> Result<Arc<Model>, Error> {

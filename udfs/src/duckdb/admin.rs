@@ -19,6 +19,13 @@ pub fn functions() -> Vec<Scalar> {
     };
     vec![
         Scalar::new("sqlml_load", &[blob()], &text(), callbacks(load)).volatile(),
+        Scalar::new(
+            "sqlml_load_as",
+            &[text(), blob()],
+            &text(),
+            callbacks(load_as),
+        )
+        .volatile(),
         // Folded while a query is planned: a plan for a loaded model never reads its bytes.
         Scalar::new("sqlml_loaded", &[text()], &truth(), callbacks(loaded)),
         Scalar::new("sqlml_onnx", &[text()], &text(), callbacks(onnx)),
@@ -140,6 +147,30 @@ unsafe extern "C" fn load(info: Info, chunk: Chunk, result: Vector) {
             loaded
                 .map(Answer::Text)
                 .map_err(|error| format!("sqlml: the model cannot be used: {error}"))
+        });
+    }
+}
+
+/// Loads the model of a key, of bytes that must have its SHA-256, and with it what explains it if the key asks for that.
+unsafe extern "C" fn load_as(info: Info, chunk: Chunk, result: Vector) {
+    // SAFETY: registered with a VARCHAR and a BLOB.
+    unsafe {
+        let count = ffi::duckdb_data_chunk_get_size(chunk) as usize;
+        let onnx = Rows::new(ffi::duckdb_data_chunk_get_vector(chunk, 1), 0, count);
+        each(info, chunk, result, |keys, row| {
+            let valid = keys.is_valid(row) && onnx.is_valid(row);
+            let (keys, blobs) = (keys.values::<Text>(), onnx.values::<Text>());
+            let (true, Some(text), Some(bytes)) = (valid, keys.get(row), blobs.get(row)) else {
+                return Ok(Answer::Null);
+            };
+            let key = key(text.bytes())?;
+            cache::load_with(&key, bytes.bytes()).map_err(|error| {
+                format!(
+                    "sqlml: model {} cannot be used: {error}",
+                    cache::short(&key)
+                )
+            })?;
+            Ok(Answer::Text(cache::hash(&key).to_owned()))
         });
     }
 }
