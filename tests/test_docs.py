@@ -129,7 +129,8 @@ def test_the_commands_in_a_text_exist(page: str) -> None:
 def test_the_settings_in_a_text_exist() -> None:
     text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     known = {f"SQLML_{name.upper()}" for name in (*config.SETTINGS, *config.ENVIRONMENT_OF_DEPLOYMENT)}
-    known |= {config.CACHE_VARIABLE, extension.OVERRIDE, extension.ONNXRUNTIME, "SQLML_BUILD_EXTENSION", "SQLML_ISA"}
+    known |= {config.CACHE_VARIABLE, extension.OVERRIDE, extension.ONNXRUNTIME, "SQLML_BUILD_EXTENSION"}
+    known |= {"SQLML_ISA", "SQLML_CACHE_BYTES"}
     known |= {f"SQLML_HBASE_{name.upper()}" for name in (*config.HBASE_SETTINGS, *config.HBASE_SECRETS)}
 
     assert set(re.findall(r"SQLML_[A-Z_]+", text)) <= known

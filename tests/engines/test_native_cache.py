@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -118,3 +120,12 @@ def test_bytes_of_another_hash_are_refused(con: duckdb.DuckDBPyConnection) -> No
     with pytest.raises(duckdb.Error, match=f"model {model.sha256[:12]} .*another SHA-256 .{other.sha256[:12]}"):
         con.execute(f"SELECT {predict(model)} FROM t").fetchall()
     con.close()
+
+
+def test_its_size_can_be_set_for_a_process() -> None:
+    code = (
+        "import duckdb; c = duckdb.connect(config={'allow_unsigned_extensions': 'true'})\n"
+        f"c.execute({extension.load_statement(extension.find())!r})\n"
+        "assert c.execute('SELECT sqlml_cache_bytes(NULL)').fetchone() == (12345,)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "SQLML_CACHE_BYTES": "12345"})
