@@ -19,6 +19,7 @@ from sqlml import (
     live,
     names,
     objects,
+    openlineage,
     parity,
     pyfunc,
     registry,
@@ -139,8 +140,10 @@ def deploy_db(
 def _deploy(connection: Connection, options: Options, job: jobs.Job) -> Deployed:
     began = time.monotonic()
     with jobs.running(connection, job):
+        openlineage.deploy_begun(connection, job, options.reference)
         prepared = prepare(connection, options, job, with_reference=True)
         job.subject = prepared.name
+        openlineage.deploy_started(job)
         migrations.migrate(connection)
         with (
             leases.lease(connection, prepared.name, job.id),
@@ -165,6 +168,7 @@ def _deploy(connection: Connection, options: Options, job: jobs.Job) -> Deployed
             seconds=round(time.monotonic() - began, 3),
         )
         job.log("done", deployed.sentence())
+        openlineage.deploy_completed(connection, job, version, prepared.relation, scored)
         return deployed
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import sqlglot
 from sqlglot import exp
 
-from sqlml import jobs, objects, placing, pyfunc, sql
+from sqlml import jobs, objects, openlineage, placing, pyfunc, sql
 from sqlml.binding import bind
 from sqlml.catalog import leases, records
 from sqlml.catalog.migrations import schema_exists
@@ -75,11 +75,12 @@ def score_to(
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
         began = time.monotonic()
         total = count(connection, relation)
+        scoring_id = str(uuid.uuid4())
+        openlineage.scoring_started(connection, job, version, scoring_id, relation, total, target)
         condition = rows.args.get("where")
         with translated("--where" if where is not None else relation.label):
             check_keys(connection, relation, keys, total, None if condition is None else condition.this)
         job.log("score", f"{total:,} rows of {relation.label} -> {target}")
-        scoring_id = str(uuid.uuid4())
         _record(connection, version, relation, target, scoring_id, job)
         kept = [*keys, *(p for p in partition_by if p.lower() not in {k.lower() for k in keys})]
         with translated(target), _answers(connection, version, rows, kept, policy, job) as answers:
@@ -106,6 +107,7 @@ def score_to(
             round(time.monotonic() - began, 3),
         )
         job.log("score", summary(scored), **scored.to_dict())
+        openlineage.scoring_completed(scored)
         return scored
 
 

@@ -68,6 +68,8 @@ class Job:
         self.started_at = records.now()
         self.lines: list[Line] = []
         self.ended = threading.Event()
+        self.at_end: list[Callable[[], None]] = []
+        """Called when the state is known, before the log is closed; what was added last comes first."""
         self._listener = listener
         self._keep = keep  # False for a routine that changes nothing: its lines go to the listener only
         self._clock = time.monotonic()
@@ -114,6 +116,8 @@ def running(connection: Connection, job: Job) -> Iterator[Job]:
         job.error = error
         raise
     finally:
+        for call in reversed(job.at_end):
+            call()
         message = "done" if job.error is None else f"{job.state}: {job.error or type(job.error).__name__}"
         job.log("end", message, state=job.state)
         _record(connection, job)

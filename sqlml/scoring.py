@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from sqlml import jobs, pyfunc, sql
+from sqlml import jobs, openlineage, pyfunc, sql
 from sqlml.catalog import leases, records
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
@@ -145,6 +145,7 @@ def score_version(
     stored = stored_rows(connection, target)
     is_first = stored == 0
     state = _State(connection, version, target, job, askers, scoring_id, total)
+    openlineage.scoring_started(connection, job, version, scoring_id, target.relation, total)
     if not is_first and not all_rows and agrees(connection, target):
         kind, unchanged = "incremental", total
         _begin(state, kind)
@@ -353,6 +354,7 @@ def _finish(state: _State, kind: str, unchanged: int, seconds: float) -> Scored:
         round(seconds, 3),
     )
     state.job.log("score", summary(scored), **scored.to_dict())
+    openlineage.scoring_completed(scored)
     return scored
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sqlml.catalog.records import Version
 from sqlml.engines.surface import output_columns
 from sqlml.lineage.columns import Edge, label, path_of, trace
+from sqlml.lineage.objects import Objects
 from sqlml.lineage.references import fold
 from sqlml.registry import StoreManifest
 from sqlml.relation import Relation
@@ -91,11 +92,16 @@ def _column_edges(connection: Connection, version: Version, relation: Relation) 
     keys = [spelled[fold(key)] for key in version.key_columns if fold(key) in spelled]
     wanted = dict.fromkeys([source for _, source in features] + keys)
     kind, path, home = _place(connection, relation)
+    # DESCRIBE, which relations come from, says `tenure` of `SELECT tenure AS "Tenure"`; the catalog, and trace, "Tenure".
+    shown = (
+        {} if kind == "file" else {fold(name): name for name in Objects(connection).columns(path_of(relation, home))}
+    )
     found = list(trace(connection, relation, wanted))
     for column, source in features:
         how = None if relation.types[source] == column.type else f"{relation.types[source]} read as {column.type}"
-        found.append(Edge(kind, label(path, source, home=home), "feature", column.name, how))
-    found += [Edge(kind, label(path, key, home=home), "key", key) for key in keys]
+        name = shown.get(fold(source), source)
+        found.append(Edge(kind, label(path, name, home=home), "feature", column.name, how))
+    found += [Edge(kind, label(path, shown.get(fold(key), key), home=home), "key", key) for key in keys]
     return found
 
 

@@ -21,7 +21,7 @@ def edges_of(connection: Connection, version: Version) -> tuple[list[Edge], bool
 
     What was recorded counts where more was known then: an attached database may be missing now.
     """
-    recorded = _recorded(connection, version)
+    recorded = recorded_edges(connection, version)
     if version.source is None or version.state != "active":
         return recorded, False
     try:
@@ -33,7 +33,8 @@ def edges_of(connection: Connection, version: Version) -> tuple[list[Edge], bool
     return now, _comparable(now) != _comparable(recorded)
 
 
-def _recorded(connection: Connection, version: Version) -> list[Edge]:
+def recorded_edges(connection: Connection, version: Version) -> list[Edge]:
+    """The edges as they were when the version was deployed."""
     rows = connection.execute(
         "SELECT from_kind, from_name, to_kind, to_name, how FROM sqlml.lineage"
         " WHERE deployment = ? AND version = ? ORDER BY rowid",

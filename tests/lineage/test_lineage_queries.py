@@ -285,3 +285,12 @@ def test_a_thousand_features_are_recorded_at_once(connection: duckdb.DuckDBPyCon
     deploy(connection, "wide", 1, Signature(columns, "regressor", "DOUBLE"), "wide", key=("id",))
 
     assert len(lineage.of_deployment(connection, "wide").features) == 1000
+
+
+def test_a_view_that_renames_a_column_to_other_letters_only_is_followed(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute('CREATE VIEW respelled AS SELECT customer_id, tenure AS "TENURE", fee FROM enriched')
+    deploy(connection, "spelled", 1, CHURN, "respelled")
+
+    (tenure, _) = lineage.of_deployment(connection, "spelled").features
+
+    assert [base for column in tenure.made_of for base in column.bases()] == ["customers.Tenure"]
