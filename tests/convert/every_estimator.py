@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.sweep.cases import Case
 from sqlml.convert.isolated.unsupported import Unsupported
-from tests.convert.sklearn_parity import check
+from tests.convert.sklearn_parity import Opener, check
 
 LABELS = "several labels at once"
 WORDS = "finds words by a Unicode regular expression"
@@ -45,13 +45,13 @@ class Outcome:
     largest: float = 0.0
 
 
-def outcome(case: Case) -> Outcome:
-    """Convert and compare; anything but exact answers or a refusal raises."""
+def outcome(case: Case, sessions: Sequence[Opener]) -> Outcome:
+    """Convert and compare in each kind of session; anything but exact answers or a refusal raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model, frame = case.fit()
         try:
-            report, _ = check(model, frame, count=12, sums=case.sums)
+            report, _ = check(model, frame, count=12, sums=case.sums, sessions=sessions)
         except Unsupported as refusal:
             return Outcome(str(refusal))
     return Outcome(None, report.largest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,10 @@ class Report:
     largest: float = 0.0
     """The largest difference of a number or probability, relative where it is above 1, huge inputs aside."""
     wrong: list[str] = field(default_factory=list)
+
+
+Opener = Callable[[bytes], Any]
+"""ONNX bytes -> what has `run` and `get_outputs` as an onnxruntime session has them."""
 
 
 def as_feed(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, Any]:
@@ -103,19 +107,42 @@ def hangs_on_rounding(converted: Converted, columns: Sequence[Column], row: Row)
 
 
 def compare(
-    estimator: Any, columns: Sequence[Column], rows: Sequence[Row], *, sums: bool = False, weight: float = 1.0
+    estimator: Any,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    *,
+    sums: bool = False,
+    weight: float = 1.0,
+    sessions: Sequence[Opener] = (session_of,),
 ) -> tuple[Report, Converted]:
-    """Every row alone by the original, all together and alone by the conversion.
+    """Every row alone by the original, all together and alone by the conversion, in each kind of session.
 
     `sums`: the model adds products of its inputs, so a row with several huge values may overflow or cancel in another
     order; such a row is only checked for raising, and `weight` scales the tolerance for a single huge value.
     """
     converted = convert_sklearn(estimator, columns)
-    session = session_of(converted.onnx)
-    names = [o.name for o in session.get_outputs()]
-    together = dict(zip(names, session.run(None, as_feed(rows, columns)), strict=True))
     report = Report(rows=len(rows))
     said = answers(estimator, rows, columns, converted.missing_as)
+    for opener in sessions:
+        known = len(report.wrong)
+        in_session(report, estimator, opener(converted.onnx), columns, rows, said, converted, sums, weight)
+        report.wrong[known:] = [f"{opener.__name__}: {wrong}" for wrong in report.wrong[known:]]
+    return report, converted
+
+
+def in_session(
+    report: Report,
+    estimator: Any,
+    session: Any,
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    said: Any,
+    converted: Converted,
+    sums: bool,
+    weight: float,
+) -> None:
+    names = [o.name for o in session.get_outputs()]
+    together = dict(zip(names, session.run(None, as_feed(rows, columns)), strict=True))
     for i, row in enumerate(rows):
         if i % 7 == 0:
             alone(
@@ -139,7 +166,6 @@ def compare(
         if len(report.wrong) > known and contradicts_itself(estimator, columns, row, rows[0], converted):
             del report.wrong[known:]
             report.unstable += 1
-    return report, converted
 
 
 def contradicts_itself(estimator: Any, columns: Sequence[Column], row: Row, other: Row, converted: Converted) -> bool:
@@ -221,14 +247,17 @@ def one(
 
 
 def check(
-    estimator: Any, frame: pd.DataFrame, *, seed: int = 0, count: int = 40, sums: bool = False, weight: float = 1.0
+    estimator: Any, frame: pd.DataFrame, *, seed: int = 0, count: int = 40, **how: Any
 ) -> tuple[Report, Converted]:
-    """Convert a model fitted on `frame` and compare it there and on hostile rows; fails with the first differences."""
+    """Convert a model fitted on `frame` and compare it there and on hostile rows; fails with the first differences.
+
+    `how` is for `compare`.
+    """
     rng = np.random.default_rng(seed)
     columns = columns_of(frame)
     # One row at a time: starting OpenMP threads for each costs a thousand times what it computes.
     with threadpool_limits(1):
-        return checked(estimator, frame, columns, rng, count=count, sums=sums, weight=weight)
+        return checked(estimator, frame, columns, rng, count=count, **how)
 
 
 def checked(
@@ -238,13 +267,10 @@ def checked(
     rng: np.random.Generator,
     *,
     count: int,
-    sums: bool,
-    weight: float,
+    **how: Any,
 ) -> tuple[Report, Converted]:
     some = frame.iloc[rng.choice(len(frame), min(count, len(frame)), replace=False)]
     base = [clean(r) for r in some.to_dict(orient="records")]
-    report, converted = compare(
-        estimator, columns, hostile_rows(estimator, base, columns, rng), sums=sums, weight=weight
-    )
+    report, converted = compare(estimator, columns, hostile_rows(estimator, base, columns, rng), **how)
     assert not report.wrong, f"{len(report.wrong)} of {report.rows} rows:\n" + "\n".join(report.wrong[:5])
     return report, converted

@@ -1,4 +1,7 @@
-"""All of scikit-learn's estimators and those of the boosting libraries, alone, with text classes and in a mixed pipeline: each exact, or refused by name."""
+"""All of scikit-learn's estimators and those of the boosting libraries, alone, with text classes and in a mixed pipeline: each exact, or refused by name.
+
+By onnxruntime and, where it is, by the native extension: fitting and asking the original once serves both.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,32 @@ import pytest
 
 from bench.sweep import boosting
 from bench.sweep.cases import Case, cases
+from sqlml import extension
 from tests.convert.every_estimator import REFUSED, Outcome, outcome, reason
 from tests.convert.models_page import PAGE, page, without_differences
+from tests.convert.sklearn_parity import session_of
+from tests.engines.native_session import NativeSession
 
 CASES = [*cases(), *boosting.cases()]
 EXACT = 0.9
+SESSIONS = (session_of,) if extension.find() is None else (session_of, NativeSession)
 SEEN: dict[Case, Outcome] = {}
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_case_is_exact_or_refused_for_a_known_reason(case: Case) -> None:
-    SEEN[case] = outcome(case)
+    SEEN[case] = outcome(case, SESSIONS)
     refusal, expected = SEEN[case].refusal, reason(case)
     if refusal is not None:
         assert expected is not None, refusal
         assert expected in refusal
     else:
         assert expected is None, f"{case} is exact now: take it out of the table"
+
+
+@pytest.mark.native
+def test_the_extension_was_asked_too() -> None:
+    assert NativeSession in SESSIONS
 
 
 def test_most_cases_are_exact() -> None:
