@@ -177,7 +177,7 @@ def _native() -> Iterator[Finding]:
 
     path = extension.find()
     if path is None:
-        yield Finding("native extension", "warn", extension.why_missing(), extension.HOW_TO_MAKE)
+        yield Finding("native extension", "warn", extension.why_missing(), extension.remedy())
         return
     try:
         with open_database(":memory:") as connection:
@@ -185,9 +185,7 @@ def _native() -> Iterator[Finding]:
     except SqlmlError as error:
         yield Finding("native extension", "warn", f"{path}: {error.message}", error.hint)
         return
-    stamp = extension.stamp(path)
-    serves = f", for DuckDB with C API {stamp.c_api} or newer on {stamp.platform}" if stamp is not None else ""
-    yield Finding("native extension", "ok", f"{version} at {path}{serves}")
+    yield Finding("native extension", "ok", f"{version} at {path}, {extension.serves(path)}")
     library = extension.onnxruntime_library()
     yield Finding(
         "native extension: onnxruntime",

@@ -58,6 +58,11 @@ def why_missing() -> str:
     return "This installation of sqlml has no native extension."
 
 
+def remedy() -> str:
+    """What to do about that."""
+    return f"Unset {OVERRIDE} for the package's own file, or name another." if OVERRIDE in os.environ else HOW_TO_MAKE
+
+
 def load(connection: Connection) -> str:
     """Load the extension into the database that `connection` has open, unless it is there; give its version.
 
@@ -73,11 +78,11 @@ def load(connection: Connection) -> str:
         if found is None:
             path = find()
             if path is None:
-                raise ExtensionUnavailable(why_missing(), hint=HOW_TO_MAKE)
+                raise ExtensionUnavailable(why_missing(), hint=remedy())
             if not allows_unsigned(cursor):
                 raise ExtensionUnavailable(
                     "This database was opened without permission for the native extension, which is not signed.",
-                    hint="Open it with sqlml.connect(path), or with"
+                    hint="Close this process's connections to it and open it with sqlml.connect(path), or with"
                     f" duckdb.connect(path, config={{'{UNSIGNED}': 'true'}}): DuckDB does not let it be set later.",
                 )
             tell_onnxruntime()
@@ -86,7 +91,7 @@ def load(connection: Connection) -> str:
             except duckdb.Error as error:
                 raise ExtensionUnavailable(
                     f"DuckDB {duckdb.__version__} does not load {path}: {_first_line(error)}",
-                    hint="It is for DuckDB 1.5.6 and newer, and for one platform: `sqlml doctor` says which.",
+                    hint=f"It is {serves(path)}.",
                 ) from error
             found = _loaded(cursor) or ""
         if found.split()[:1] != [__version__]:
@@ -123,6 +128,14 @@ def stamp(path: Path) -> Stamp | None:
     fields = [footer[at : at + 32].rstrip(b"\0").decode("ascii", "replace") for at in range(0, 256, 32)]
     *_, version, c_api, platform_of_file, magic = fields
     return Stamp(platform_of_file, c_api, version) if magic == "4" else None
+
+
+def serves(path: Path) -> str:
+    """Whom the file is for, by its footer."""
+    found = stamp(path)
+    if found is None:
+        return "no extension, or not whole"
+    return f"for DuckDB with C API {found.c_api} or newer on {found.platform}"
 
 
 def load_statement(path: Path) -> str:

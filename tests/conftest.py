@@ -67,7 +67,7 @@ class Registry:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Without the native extension its tests are skipped on a person's machine, and fail in CI."""
     if item.get_closest_marker("native") is not None and extension.find() is None:
-        said = f"{extension.why_missing()} {extension.HOW_TO_MAKE}"
+        said = f"{extension.why_missing()} {extension.remedy()}"
         if os.environ.get("CI") == "true":
             pytest.fail(said)
         pytest.skip(said)

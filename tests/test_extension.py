@@ -38,6 +38,7 @@ def test_the_environment_names_another_file_or_none(tmp_path: Path, monkeypatch:
     monkeypatch.setenv(extension.OVERRIDE, "")
     assert extension.find() is None
     assert "switches it off" in extension.why_missing()
+    assert extension.remedy().startswith(f"Unset {extension.OVERRIDE}")
 
 
 def test_a_file_that_is_no_extension_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +48,7 @@ def test_a_file_that_is_no_extension_is_named(tmp_path: Path, monkeypatch: pytes
     with sqlml.connect() as connection, pytest.raises(ExtensionUnavailable, match="does not load") as raised:
         extension.load(connection)
     assert str(named) in raised.value.message
+    assert raised.value.hint == "It is no extension, or not whole."
     assert extension.stamp(named) is None
 
 
@@ -96,6 +98,7 @@ def test_the_file_says_what_it_is_for() -> None:
     stamp = extension.stamp(path)
     assert stamp is not None
     assert stamp.c_api == "v1.5.6"
+    assert extension.serves(path) == f"for DuckDB with C API v1.5.6 or newer on {stamp.platform}"
     assert stamp.platform == duckdb.execute("PRAGMA platform").fetchall()[0][0]
 
 
