@@ -152,6 +152,10 @@ def test_lineage_in_its_three_forms(warehouse: Path, capsys: pytest.CaptureFixtu
         assert sqlml("lineage", *arguments) == exits.DONE
         assert "churn" in capsys.readouterr().out
     assert sqlml("lineage", "churn", "--key", "999999") != exits.DONE
+    for form, begins in (("mermaid", "flowchart"), ("dot", "digraph"), ("html", "<!DOCTYPE"), ("json", "{")):
+        assert sqlml("lineage", "churn", "--format", form) == exits.DONE
+        assert capsys.readouterr().out.startswith(begins)
+    assert sqlml("lineage", "churn", "--key", "7", "--format", "html") == exits.USAGE
 
 
 def test_jobs_and_their_lines(warehouse: Path, capsys: pytest.CaptureFixture[str]) -> None:
