@@ -213,8 +213,12 @@ impl Cache {
         match self.use_entry(key).or_else(|| self.back(key)) {
             Some(model) => claim.fill(model),
             None => {
+                // Of queries that ended without it, too: a key that nobody ever loads leaves nothing behind.
+                self.claims.retain(|_, waiting| {
+                    waiting.retain(|claim| claim.strong_count() > 0);
+                    !waiting.is_empty()
+                });
                 let waiting = self.claims.entry(key.to_owned()).or_default();
-                waiting.retain(|claim| claim.strong_count() > 0);
                 waiting.push(Arc::downgrade(&claim));
             }
         }
@@ -316,5 +320,29 @@ impl Cache {
     fn expire(&mut self) {
         self.leaving
             .retain(|(promised, _, _)| promised.elapsed() < GRACE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_on_what_is_never_loaded_go_with_their_queries() {
+        let mut cache = Cache::new(0);
+        let kept = [cache.claim("a"), cache.claim("a"), cache.claim("b")];
+        for key in 0..100 {
+            cache.claim(&key.to_string());
+        }
+        let mut waiting: Vec<(&str, usize)> = cache
+            .claims
+            .iter()
+            .filter(|(_, waiting)| waiting.iter().any(|claim| claim.strong_count() > 0))
+            .map(|(key, waiting)| (key.as_str(), waiting.len()))
+            .collect();
+        waiting.sort_unstable();
+        assert_eq!(waiting, [("a", 2), ("b", 1)]);
+        assert!(cache.claims.len() <= 3);
+        assert_eq!(kept.len(), 3);
     }
 }

@@ -69,6 +69,8 @@ impl Bound {
             .map_err(Clone::clone)
     }
 
+    /// # Safety
+    /// As `ready`.
     unsafe fn prepare(&self, chunk: ffi::duckdb_data_chunk) -> Result<Ready, String> {
         let key = self.key.as_ref().map_err(Clone::clone)?;
         let types = self.types.as_ref().map_err(Clone::clone)?;
