@@ -1,10 +1,9 @@
-"""Any .onnx file: brought into sqlml's form and compared with the file itself, or refused by name."""
+"""Any .onnx file: brought into sqlml's form and compared with the file itself."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,99 +12,23 @@ import onnxruntime
 import pyarrow as pa
 import pytest
 import yaml
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from sqlml.convert import OnnxModel, open_worker
+from sqlml.convert import open_worker
 from sqlml.convert.isolated import foreign_graph, foreign_onnx
 from sqlml.convert.isolated.foreign_reference import ForeignOriginal
-from sqlml.convert.isolated.frames import columns_of, graph_feed
-from sqlml.convert.isolated.inputs import Inputs, declared
-from sqlml.convert.isolated.refusal import Refusal
-from sqlml.errors import ArtifactError, UnsupportedModel
-
-FLOAT, DOUBLE, INT64, BOOL, STRING = (getattr(TensorProto, n) for n in ("FLOAT", "DOUBLE", "INT64", "BOOL", "STRING"))
-
-
-def value(name: str, element: int, shape: Sequence[object]) -> object:
-    return helper.make_tensor_value_info(name, element, shape)
-
-
-def model(
-    nodes: Sequence[object],
-    inputs: Sequence[object],
-    outputs: Sequence[object],
-    constants: dict[str, np.ndarray] | None = None,
-    *,
-    opset: int = 17,
-    ml: int | None = 3,
-) -> bytes:
-    tensors = [numpy_helper.from_array(array, name) for name, array in (constants or {}).items()]
-    graph = helper.make_graph(list(nodes), "g", list(inputs), list(outputs), tensors)
-    opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid("ai.onnx.ml", ml)] if ml else [])
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
-
-
-def linear(element: int = FLOAT, *, width: int = 2, shape: Sequence[object] = ("N", 2), opset: int = 17) -> bytes:
-    """One tensor in, one score out: 2 a - b + 1."""
-    dtype = helper.tensor_dtype_to_np_dtype(element)
-    weights = np.array([[2], [-1]][:width], dtype=dtype)
-    nodes = [helper.make_node("MatMul", ["X", "w"], ["z"]), helper.make_node("Add", ["z", "b"], ["score"])]
-    constants = {"w": weights, "b": np.array([1], dtype=dtype)}
-    return model(nodes, [value("X", element, shape)], [value("score", element, ["N", 1])], constants, opset=opset)
-
-
-def classifier(*, zipmap: bool = False, labels: Sequence[str] | Sequence[int] = ("no", "yes")) -> bytes:
-    """LinearClassifier over two floats, as skl2onnx writes it."""
-    texts = isinstance(labels[0], str)
-    names = {"classlabels_strings": list(labels)} if texts else {"classlabels_ints": list(labels)}
-    nodes = [
-        helper.make_node(
-            "LinearClassifier",
-            ["X"],
-            ["label", "raw"],
-            domain="ai.onnx.ml",
-            coefficients=[-1.0, 0.5, 1.0, -0.5],
-            intercepts=[0.1, -0.1],
-            post_transform="SOFTMAX",
-            multi_class=0,
-            **names,
-        )
-    ]
-    label = value("label", STRING if texts else INT64, ["N"])
-    if not zipmap:
-        return model(nodes, [value("X", FLOAT, ["N", 2])], [label, value("raw", FLOAT, ["N", 2])])
-    keys = {"classlabels_strings": list(labels)} if texts else {"classlabels_int64s": list(labels)}
-    nodes.append(helper.make_node("ZipMap", ["raw"], ["probabilities"], domain="ai.onnx.ml", **keys))
-    mapping = helper.make_map_type_proto(STRING if texts else INT64, helper.make_tensor_type_proto(FLOAT, None))
-    maps = helper.make_value_info("probabilities", helper.make_sequence_type_proto(mapping))
-    return model(nodes, [value("X", FLOAT, ["N", 2])], [label, maps])
-
-
-def mixed() -> bytes:
-    """One tensor per column, of every element type; rank 1 and 2."""
-    nodes = [
-        helper.make_node("Cast", ["count"], ["c"], to=DOUBLE),
-        helper.make_node("Cast", ["flag"], ["f1"], to=DOUBLE),
-        helper.make_node("Reshape", ["f1", "column"], ["f"]),
-        helper.make_node(
-            "LabelEncoder",
-            ["plan"],
-            ["p1"],
-            domain="ai.onnx.ml",
-            keys_strings=["a"],
-            values_floats=[10.0],
-            default_float=0.5,
-        ),
-        helper.make_node("Cast", ["p1"], ["p"], to=DOUBLE),
-        helper.make_node("Sum", ["amount", "c", "f", "p"], ["score"]),
-    ]
-    inputs = [
-        value("amount", DOUBLE, ["N", 1]),
-        value("count", INT64, ["N", 1]),
-        value("flag", BOOL, ["N"]),
-        value("plan", STRING, ["N", 1]),
-    ]
-    return model(nodes, inputs, [value("score", DOUBLE, ["N", 1])], {"column": np.array([-1, 1])})
+from tests.convert.foreign_models import (
+    DOUBLE,
+    FLOAT,
+    answers,
+    classifier,
+    linear,
+    mixed,
+    model,
+    normalised,
+    refused,
+    value,
+)
 
 
 @pytest.fixture
@@ -115,26 +38,6 @@ def bare(tmp_path) -> Callable[[bytes], Path]:
         return tmp_path / "model.onnx"
 
     return write
-
-
-def answers(converted: OnnxModel, rows: pa.Table) -> dict[str, np.ndarray]:
-    columns = Inputs(converted.signature.columns, "onnx")
-    session = onnxruntime.InferenceSession(converted.onnx)
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, graph_feed(columns, columns_of(rows, columns))), strict=True))
-
-
-def normalised(content: bytes, signature: object = None) -> foreign_graph.Normalised:
-    """The same as the worker does, in this process."""
-    foreign = foreign_onnx.read(content)
-    inputs = foreign_onnx.inputs_of(foreign, declared(signature and {"inputs": json.dumps(signature)}))
-    return foreign_graph.normalise(foreign, inputs)
-
-
-def refused(content: bytes, signature: object = None) -> str:
-    with pytest.raises(Refusal) as raised:
-        normalised(content, signature)
-    return raised.value.message
 
 
 @pytest.mark.parametrize("zipmap", [False, True])
@@ -355,86 +258,3 @@ def test_a_signature_names_the_columns_of_an_mlflow_artifact_whose_weights_lie_b
     assert reference.prediction[0, 0] == (np.array([[1.0, 2.0]]) @ weights).sum()
     assert len(converted.origin["w.data sha256"]) == 64
     assert any(line.startswith("trained with onnx 1.0, converted with ") for line in lines)
-
-
-@pytest.mark.parametrize("location", ["../secret", "/etc/hostname"])
-def test_weights_outside_of_the_artifact_are_refused(tmp_path, location):
-    content = onnx.load_model_from_string(linear())
-    onnx.external_data_helper.set_external_data(content.graph.initializer[0], location)
-    content.graph.initializer[0].ClearField("raw_data")
-    (tmp_path / "model.onnx").write_bytes(content.SerializeToString())
-    (tmp_path / "MLmodel").write_text("flavors: {onnx: {data: model.onnx}}")
-
-    with pytest.raises(ArtifactError, match="outside of its own directory"), open_worker(tmp_path, log=print):
-        pass
-    with pytest.raises(UnsupportedModel, match="keeps 'w' in"), open_worker(tmp_path / "model.onnx", log=print):
-        pass
-
-
-def one_node(kind: str, *, domain: str = "", **attributes: object) -> bytes:
-    nodes = [helper.make_node(kind, ["X"], ["score"], domain=domain, **attributes)]
-    imports = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
-    graph = helper.make_graph(nodes, "g", [value("X", FLOAT, ["N", 2])], [value("score", FLOAT, ["N", 2])])
-    return helper.make_model(graph, opset_imports=imports, ir_version=8).SerializeToString()
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (linear(shape=("N", "M")), r"open number of columns: \[\?, \?\]"),
-        (linear(shape=(3, 2)), r"fixed batch size: \[3, 2\]"),
-        (linear(shape=("N", 2, 2)), r"shape \[\?, 2, 2\], not one row of columns"),
-        (linear(TensorProto.BFLOAT16), "cannot load the model"),
-        (linear(opset=8), "is of opset 8"),
-        (one_node("Strange", domain="mine"), "operators of its own: mine.Strange"),
-        (one_node("RandomNormalLike"), "uses RandomNormalLike"),
-        (one_node("ReduceSum", keepdims=0), "not one row each"),
-        (one_node("Multinomial", dtype=INT64), "Multinomial"),
-        (one_node("Shape"), "cannot load the model"),
-        (b"", "not a valid ONNX model"),
-        (b"garbage", "not a valid ONNX model"),
-    ],
-    ids=range(12),
-)
-def test_what_cannot_be_a_model_is_refused_by_name(content, said):
-    assert re.search(said, refused(content))
-
-
-def test_control_flow_is_refused():
-    branch = helper.make_graph([helper.make_node("Identity", ["X"], ["y"])], "b", [], [value("y", FLOAT, ["N", 2])])
-    nodes = [helper.make_node("If", ["yes"], ["score"], then_branch=branch, else_branch=branch, name="choice")]
-    constants = {"yes": np.array(True)}
-    content = model(nodes, [value("X", FLOAT, ["N", 2])], [value("score", FLOAT, ["N", 2])], constants)
-
-    assert "uses If ('choice')" in refused(content)
-
-
-def test_labels_that_nobody_names_are_refused():
-    nodes = [helper.make_node("Cast", ["X"], ["label"], to=INT64)]
-    content = model(nodes, [value("X", FLOAT, ["N", 1])], [value("label", INT64, ["N", 1])])
-
-    assert "does not say which labels its output 'label' can take" in refused(content)
-
-
-@pytest.mark.parametrize(
-    ("signature", "said"),
-    [
-        ([{"name": "a", "type": "double"}], "takes 2 columns (f0, f1), and its signature names 1 columns (a)"),
-        (
-            [{"name": "a", "type": "double"}, {"name": "b", "type": "string"}],
-            "'b' is VARCHAR in the signature and FLOAT",
-        ),
-        ([{"name": "error", "type": "double"}, {"name": "b", "type": "double"}], "'error' has the name of an output"),
-    ],
-)
-def test_signatures_that_do_not_fit_the_file_are_refused(signature, said):
-    assert said in refused(linear(), signature)
-
-
-def test_inputs_that_differ_in_case_only_are_refused():
-    nodes = [helper.make_node("Add", ["a", "A"], ["score"])]
-    content = model(
-        nodes, [value("a", FLOAT, ["N", 1]), value("A", FLOAT, ["N", 1])], [value("score", FLOAT, ["N", 1])]
-    )
-
-    assert "'a', 'A' differ only in case" in refused(content)

@@ -10,7 +10,7 @@ import onnx
 import pyarrow as pa
 
 from sqlml.convert import open_worker
-from tests.convert.test_foreign_onnx import answers
+from tests.convert.foreign_models import answers
 
 RECORDED = Path(__file__).parent / "keras_export"
 
