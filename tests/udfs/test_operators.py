@@ -142,6 +142,20 @@ def test_reductions(connection: duckdb.DuckDBPyConnection, op: str, kind: Any, k
     check(connection, model, {"x": x}, 1e-12 if kind != np.float32 else 2e-7, expected)
 
 
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("op", ["L2", "LogSumExp", "Max", "Mean", "Sum"])
+def test_reductions_of_constants(connection: duckdb.DuckDBPyConnection, op: str, axis: int) -> None:
+    """As skl2onnx writes BernoulliNB: sums of what was learned, beside the row."""
+    table = np.arange(9.0).reshape(3, 3) - 1.5
+    x = np.array([[0.0, 1.0, -1.0], [0.25, 1e30, -2.5]])
+    steps = [
+        Step(f"Reduce{op}", ["table", "axes"], ["reduced"], attributes={"keepdims": 0}),
+        Step("Add", ["x", "reduced"], ["y"]),
+    ]
+    model = graph(steps, {"x": x}, ["y"], {"table": table, "axes": np.array([axis], dtype=np.int64)})
+    check(connection, model, {"x": x}, 1e-14)
+
+
 @pytest.mark.parametrize("last", [0, 1])
 @pytest.mark.parametrize("op", ["ArgMax", "ArgMin"])
 @pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64])

@@ -4,7 +4,7 @@ use super::math;
 use super::real::{arms, put, put_uniform, uniform, Real};
 use crate::error::Result;
 use crate::isa::Isa;
-use crate::program::{Arm, Element, Frame, Kernel, Kind, Operand, Scratch, Slot};
+use crate::program::{Arm, Element, Frame, Kernel, Kind, Operand, Scalar, Scratch, Slot};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
@@ -36,6 +36,34 @@ impl Reduce {
             how,
             inputs,
             outputs: [(slot, kind)],
+        }
+    }
+
+    /// The reduction of constants of one kind; None for kinds without one.
+    pub fn of_constants(how: Reduction, kind: Kind, values: &[Scalar]) -> Option<Scalar> {
+        match kind {
+            Kind::F64 | Kind::F32 => {
+                let columns: Option<Vec<_>> = values
+                    .iter()
+                    .map(|value| value.double().map(Arm::One))
+                    .collect();
+                let mut out = [0.0];
+                reduce(Isa::current(), how, &columns?, &mut out);
+                Some(match kind {
+                    Kind::F32 => Scalar::F32(out[0] as f32),
+                    _ => Scalar::F64(out[0]),
+                })
+            }
+            Kind::I64 => {
+                let columns: Option<Vec<_>> = values
+                    .iter()
+                    .map(|value| i64::of(*value).map(Arm::One))
+                    .collect();
+                let mut out = [0];
+                reduce_integers(Isa::current(), how, &columns?, &mut out);
+                Some(Scalar::I64(out[0]))
+            }
+            Kind::Bool | Kind::Code => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! One value per row from several columns, and their places.
 
-use super::value::{given_rows, optional_integers};
+use super::value::{given, given_rows, optional_integers, Block};
 use super::{Entry, Rows, Value};
 use crate::error::{unsupported, Result};
 use crate::kernels::elementwise::Op;
@@ -52,20 +52,37 @@ pub const OPERATORS: &[Entry] = &[
 
 /// Which of a value's own dimensions an axis is; the rows themselves are none.
 pub fn own_axis(rows: &Rows, axis: i64) -> Result<usize> {
-    let rank = rows.dims.len() as i64 + 1;
+    own_dimension(true, rows.dims.len(), axis)
+}
+
+/// `rows`: whether a first dimension, the rows, comes before the own ones.
+fn own_dimension(rows: bool, own: usize, axis: i64) -> Result<usize> {
+    let rank = own as i64 + i64::from(rows);
     let absolute = if axis < 0 { axis + rank } else { axis };
-    match usize::try_from(absolute - 1) {
-        Ok(own) if own < rows.dims.len() => Ok(own),
+    match usize::try_from(absolute - i64::from(rows)) {
+        Ok(found) if found < own => Ok(found),
         _ => unsupported(format!("axis {axis} of a tensor of rank {rank}")),
     }
 }
 
+fn constants(columns: &[Operand]) -> Option<Vec<Scalar>> {
+    let value = |column: &Operand| match column {
+        Operand::Constant(value) => Some(*value),
+        Operand::Slot(_) => None,
+    };
+    columns.iter().map(value).collect()
+}
+
 /// The columns in groups that differ only along the given dimensions, and the dimensions that are left.
-fn groups(rows: &Rows, reduced: &[usize], keep: bool) -> (Vec<usize>, Vec<Vec<Operand>>) {
+fn groups(
+    (all, columns): (&[usize], &[Operand]),
+    reduced: &[usize],
+    keep: bool,
+) -> (Vec<usize>, Vec<Vec<Operand>>) {
     let mut groups: BTreeMap<usize, Vec<Operand>> = BTreeMap::new();
-    for (position, column) in rows.columns.iter().enumerate() {
+    for (position, column) in columns.iter().enumerate() {
         let (mut rest, mut stride, mut group) = (position, 1, 0);
-        for (own, dim) in rows.dims.iter().enumerate().rev() {
+        for (own, dim) in all.iter().enumerate().rev() {
             if !reduced.contains(&own) {
                 group += rest % dim * stride;
                 stride *= dim;
@@ -80,7 +97,7 @@ fn groups(rows: &Rows, reduced: &[usize], keep: bool) -> (Vec<usize>, Vec<Vec<Op
         (false, _) => Some(*dim),
     };
     (
-        rows.dims.iter().enumerate().filter_map(dim).collect(),
+        all.iter().enumerate().filter_map(dim).collect(),
         groups.into_values().collect(),
     )
 }
@@ -91,33 +108,35 @@ fn reduce(
     inputs: &[Value],
     builder: &mut Builder,
 ) -> Result<Vec<Value>> {
-    let rows = given_rows(inputs, 0)?;
+    let block = Block::of(given(inputs, 0)?, builder)?;
     let axes = optional_integers(inputs, 1)?.unwrap_or_else(|| node.ints("axes").to_vec());
     if axes.is_empty() {
         if node.int("noop_with_empty_axes").unwrap_or(0) == 1 {
-            return Ok(vec![inputs[0].clone()]);
+            return Ok(vec![given(inputs, 0)?.clone()]);
         }
         return unsupported(format!("a {} over all rows", node.op));
     }
-    let integers = matches!(
-        how,
-        Reduction::Max | Reduction::Min | Reduction::Prod | Reduction::Sum
-    ) || matches!(how, Reduction::L1 | Reduction::SumSquare);
-    match rows.kind {
+    let float = matches!(how, Reduction::L2 | Reduction::LogSum)
+        || matches!(how, Reduction::LogSumExp | Reduction::Mean);
+    match block.kind {
         Kind::F64 | Kind::F32 => {}
-        Kind::I64 if integers => {}
+        Kind::I64 if !float => {}
         kind => return unsupported(format!("{} of {kind:?}", node.op)),
     }
-    let reduced = axes
-        .iter()
-        .map(|axis| own_axis(rows, *axis))
-        .collect::<Result<Vec<_>>>()?;
-    let (dims, groups) = groups(rows, &reduced, node.int("keepdims").unwrap_or(1) != 0);
-    let columns = groups
-        .iter()
-        .map(|group| reduce_columns(how, group, rows.kind, builder))
-        .collect::<Result<_>>()?;
-    Ok(vec![Value::rows(rows.kind, dims, columns, builder)?])
+    let own = |axis: &i64| own_dimension(block.rows, block.dims.len(), *axis);
+    let reduced = axes.iter().map(own).collect::<Result<Vec<_>>>()?;
+    let keep = node.int("keepdims").unwrap_or(1) != 0;
+    let (dims, groups) = groups((&block.dims, &block.columns), &reduced, keep);
+    let mut columns = Vec::with_capacity(groups.len());
+    for group in &groups {
+        columns.push(reduce_columns(how, group, block.kind, builder)?);
+    }
+    let block = Block {
+        dims,
+        columns,
+        ..block
+    };
+    Ok(vec![block.value(builder)?])
 }
 
 /// The reduction of columns of one kind, in order.
@@ -128,6 +147,12 @@ pub fn reduce_columns(
     builder: &mut Builder,
 ) -> Result<Operand> {
     builder.spend(columns.len().saturating_mul(size_of::<Operand>()))?;
+    if let Some(values) = constants(columns) {
+        return match Reduce::of_constants(how, kind, &values) {
+            Some(value) => Ok(Operand::Constant(value)),
+            None => unsupported(format!("{how:?} of {kind:?}")),
+        };
+    }
     let mut columns = columns.to_vec();
     if matches!(how, Reduction::Max | Reduction::Min) {
         columns = extremes_of_texts(how, &columns, builder)?;
@@ -225,7 +250,11 @@ fn arg(largest: bool, node: &Node, inputs: &[Value], builder: &mut Builder) -> R
         return unsupported(format!("{} of {:?}", node.op, rows.kind));
     }
     let axis = own_axis(rows, node.int("axis").unwrap_or(0))?;
-    let (dims, groups) = groups(rows, &[axis], node.int("keepdims").unwrap_or(1) != 0);
+    let (dims, groups) = groups(
+        (&rows.dims, &rows.columns),
+        &[axis],
+        node.int("keepdims").unwrap_or(1) != 0,
+    );
     let last = node.int("select_last_index").unwrap_or(0) != 0;
     let mut columns = Vec::with_capacity(groups.len());
     for inputs in groups {
