@@ -5,6 +5,8 @@ use super::numbers::{Decimal, Number};
 use super::types::{Wanted, Width};
 use super::values::{decimals_are_rounded_once, Spelt};
 use super::vectors::{uniform, Rows};
+use crate::isa::Isa;
+use crate::kernels::dispatch::for_each_isa;
 use crate::program::{Column, Kind, Scalar};
 use std::collections::HashMap;
 
@@ -23,9 +25,17 @@ impl Sink<'_> {
         &mut self,
         out: &mut [f64],
         values: &[T],
-        number: impl Fn(T) -> N,
+        number: impl Fn(T) -> N + Copy,
     ) {
         let wanted = self.wanted;
+        let isa = Isa::current();
+        let mut plain = self.rows.all_valid();
+        if plain {
+            all_plain(isa, values, wanted, number, &mut plain);
+        }
+        if plain {
+            return convert(isa, out, values, wanted, number);
+        }
         for (word, (out, values)) in out.chunks_mut(64).zip(values.chunks(64)).enumerate() {
             let valid = self.rows.valid_word(word);
             if valid == u64::MAX && values.iter().all(|value| number(*value).plain(wanted)) {
@@ -54,6 +64,22 @@ impl Sink<'_> {
                     None => self.unreadable.mark(row, self.column),
                 }
             }
+        }
+    }
+}
+
+for_each_isa! {
+    fn all_plain<T: Copy, N: Number, F: Fn(T) -> N>(values: &[T], wanted: Wanted, number: F, plain: &mut bool) {
+        // Without a way out in the middle the loop is one of vectors.
+        let odd = values.iter().fold(false, |odd, value| odd | !number(*value).plain(wanted));
+        *plain = !odd;
+    }
+}
+
+for_each_isa! {
+    fn convert<T: Copy, N: Number, F: Fn(T) -> N>(out: &mut [f64], values: &[T], wanted: Wanted, number: F) {
+        for (out, value) in out.iter_mut().zip(values) {
+            *out = number(*value).fast(wanted);
         }
     }
 }

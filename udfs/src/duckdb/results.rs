@@ -68,6 +68,10 @@ impl Errors {
         rows: usize,
     ) -> Result<()> {
         self.any = unreadable.any;
+        // The usual chunk: nothing is written down, since nothing of it is read.
+        if !self.any && matches!(model, None | Some(Column::Uniform(Scalar::I64(0)))) {
+            return Ok(());
+        }
         self.codes.clear();
         match model {
             None | Some(Column::Uniform(Scalar::I64(0))) => self.codes.resize(rows, 0),

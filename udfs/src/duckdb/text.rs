@@ -56,8 +56,11 @@ impl Text {
 pub struct Codes {
     /// Open addressing, at most half full: nearly every look-up is one comparison of 16 bytes.
     short: Vec<([u64; 2], u32)>,
-    /// The same for longer texts, by their hash: code and text, no text where a place is free.
+    /// The same for longer texts, by `key`: code and text, no text where a place is free.
     long: Vec<(u64, u32, Box<[u8]>)>,
+    /// Whether few of the longer texts share their length and first bytes: then these are the key, which the handle has
+    /// already, and no text is hashed.
+    heads: bool,
     multipliers: [u64; 2],
 }
 
@@ -70,6 +73,7 @@ impl Codes {
         let mut codes = Codes {
             short: vec![(FREE, 0); places(texts.len() - long)],
             long: vec![(0, 0, Box::default()); places(long)],
+            heads: few_share_heads(texts),
             multipliers: [random.hash_one(1) | 1, random.hash_one(2) | 1],
         };
         for (text, code) in texts.iter().zip(1..) {
@@ -112,9 +116,20 @@ impl Codes {
         self.short[place] = (key.0, code);
     }
 
+    /// Of a longer text, and the place where its search begins.
+    fn key(&self, text: &[u8]) -> (u64, usize) {
+        let (key, hash) = match self.heads {
+            true => (head(text), self.mixed([head(text), 0])),
+            false => {
+                let hash = self.hash(text);
+                (hash, hash)
+            }
+        };
+        (key, first(hash, self.long.len()))
+    }
+
     fn insert_long(&mut self, text: &[u8], code: u32) {
-        let hash = self.hash(text);
-        let mut place = first(hash, self.long.len());
+        let (hash, mut place) = self.key(text);
         while !self.long[place].2.is_empty() {
             place = (place + 1) & (self.long.len() - 1);
         }
@@ -133,11 +148,10 @@ impl Codes {
     }
 
     fn long(&self, text: &[u8]) -> u32 {
-        let hash = self.hash(text);
-        let mut place = first(hash, self.long.len());
+        let (hash, mut place) = self.key(text);
         loop {
             let (known, code, found) = &self.long[place & (self.long.len() - 1)];
-            if found.is_empty() || (*known == hash && **found == *text) {
+            if found.is_empty() || (*known == hash && same(found, text)) {
                 return *code;
             }
             place += 1;
@@ -181,6 +195,39 @@ impl Codes {
     }
 }
 
+/// The first word of a longer text's handle: its length and its first 4 bytes.
+fn head(text: &[u8]) -> u64 {
+    let start = text
+        .first_chunk::<4>()
+        .map_or(0, |start| u32::from_ne_bytes(*start));
+    u64::from(text.len() as u32) | u64::from(start) << 32
+}
+
+/// A search by heads compares with every text of the same head: more than some would be slower than hashing, and a model
+/// could be made so that all share one.
+fn few_share_heads(texts: &[Vec<u8>]) -> bool {
+    const FEW: usize = 4;
+    let mut heads: Vec<u64> = texts
+        .iter()
+        .filter(|text| text.len() > INLINED)
+        .map(|text| head(text))
+        .collect();
+    heads.sort_unstable();
+    heads.chunk_by(|a, b| a == b).all(|same| same.len() <= FEW)
+}
+
+/// Texts of 8 bytes and more, word by word: a call of memcmp takes longer than they are compared.
+fn same(one: &[u8], two: &[u8]) -> bool {
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    let (Some(last), Some(other)) = (one.last_chunk::<8>(), two.last_chunk::<8>()) else {
+        return one == two;
+    };
+    let words = one.as_chunks::<8>().0.iter().zip(two.as_chunks::<8>().0);
+    one.len() == two.len()
+        && word(last) == word(other)
+        && words.into_iter().all(|(one, two)| word(one) == word(two))
+}
+
 /// Where the search for a hash begins in a table whose size is a power of two: by its high bits.
 fn first(hash: u64, places: usize) -> usize {
     (hash >> (64 - places.trailing_zeros())) as usize
@@ -202,6 +249,27 @@ mod tests {
         assert_eq!(codes.code(b""), 0);
         assert_eq!(codes.code(b"unknown"), 0);
         assert_eq!(codes.code(b"unknown and longer than a handle"), 0);
+    }
+
+    #[test]
+    fn long_texts_that_are_alike_are_told_apart() {
+        // By their heads, where few share one, and by their hashes: any byte may be the one that differs.
+        for count in [4, 60] {
+            let texts: Vec<Vec<u8>> = (0..count)
+                .map(|at| {
+                    let mut text = b"category ".repeat(8);
+                    text[6 + at] ^= 1;
+                    text
+                })
+                .collect();
+            let codes = Codes::new(&texts);
+            assert_eq!(codes.heads, count == 4);
+            for (index, text) in texts.iter().enumerate() {
+                assert_eq!(codes.code(text), index as u32 + 1);
+                assert_eq!(codes.code(&text[..text.len() - 1]), 0);
+            }
+            assert_eq!(codes.code(&b"category ".repeat(8)), 0);
+        }
     }
 
     #[test]
