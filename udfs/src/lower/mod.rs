@@ -10,7 +10,7 @@ mod encoders;
 mod linear;
 mod nn;
 mod pick;
-mod product;
+pub(crate) mod product;
 mod reduce;
 mod scaling;
 mod shape;

@@ -1,5 +1,6 @@
 //! Makes a program: what lowering calls.
 
+use super::fuse::fuse;
 use super::lookup::lookup;
 use super::order;
 use super::{Input, Kernel, Kind, Operand, Output, Program, Scalar, Slot, Table, Texts, OTHER};
@@ -346,6 +347,7 @@ impl Builder {
             .flat_map(|output| output.columns.iter().copied())
             .collect();
         let steps = order::depth_first(kept, &wanted, self.kinds.len());
+        let steps = fuse(steps, &wanted, self.kinds.len());
         Program {
             inputs: self.inputs,
             outputs: self.outputs,

@@ -2,6 +2,7 @@
 
 use super::{Frame, Kind, Operand, Scratch, Slot};
 use crate::error::Result;
+use crate::kernels::elementwise::Op;
 
 /// Reads some columns, writes others. Everything it needs is checked when it is made: running fails only for what rows hold.
 pub trait Kernel: Send + Sync {
@@ -21,5 +22,16 @@ pub trait Kernel: Send + Sync {
     /// Memory that it holds, beyond its own size.
     fn bytes(&self) -> usize {
         0
+    }
+
+    /// The operator, of a step that is one elementwise operator and nothing else.
+    fn elementwise(&self) -> Option<Op> {
+        None
+    }
+
+    /// Takes over what an elementwise step makes of one of the outputs, which nothing else reads: from then on `made` is
+    /// that output. The values stay the same, bit for bit; false where it does not do that.
+    fn absorb(&mut self, _output: Slot, _op: Op, _operands: &[Operand], _made: Slot) -> bool {
+        false
     }
 }

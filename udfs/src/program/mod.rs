@@ -6,6 +6,7 @@
 mod builder;
 mod column;
 mod frame;
+mod fuse;
 mod kernel;
 mod lookup;
 mod order;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernels::elementwise::Op;
+use crate::lower::product::product;
 use std::collections::HashMap;
 
 fn builder(kinds: &[Kind]) -> (Builder, Vec<Operand>) {
@@ -168,4 +169,33 @@ fn a_column_of_the_wrong_length_or_kind_is_an_error() {
         .run(&plan, &mut state, 1, &[Column::I64(&[1])])
         .is_err());
     assert!(program.run(&plan, &mut state, 1, &[]).is_err());
+}
+
+#[test]
+fn what_only_one_step_reads_is_done_by_who_makes_it() {
+    let (mut builder, inputs) = builder(&[Kind::F64]);
+    let weight = |_, output: usize| [2.0, -3.0, 5.0][output];
+    let bias = Vec::new();
+    let sums = product(&inputs, 3, &weight, bias, Kind::F64, &mut builder).unwrap();
+    let mut layer = Vec::new();
+    for sum in &sums {
+        let biased = builder.elementwise(Op::Add, &[*sum, constant(1.0)]);
+        layer.push(builder.elementwise(Op::Relu, &[biased.unwrap()]).unwrap());
+    }
+    // The second sum is an output itself, so its bias and its ReLU are steps of their own.
+    builder.output("y".into(), Kind::F64, vec![layer[0], layer[1], sums[1]]);
+    let program = builder.finish();
+    let names: Vec<_> = program.steps().iter().map(|step| step.name()).collect();
+    assert_eq!(names, ["matmul", "elementwise", "elementwise"]);
+    let wanted = program.outputs()[0].columns.clone();
+    let (plan, mut state) = (program.plan(&wanted), program.state());
+    let frame = program
+        .run(&plan, &mut state, 3, &[Column::F64(&[1.0, -2.0, 0.25])])
+        .unwrap();
+    let found = wanted.iter().map(|column| {
+        let column = frame.read::<f64>(*column).unwrap();
+        [column.at(0), column.at(1), column.at(2)]
+    });
+    let expected = [[3.0, 0.0, 1.5], [0.0, 7.0, 0.25], [-3.0, 6.0, -0.75]];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
 }

@@ -49,6 +49,10 @@ impl Kernel for Elementwise {
         )?
     }
 
+    fn elementwise(&self) -> Option<Op> {
+        Some(self.op)
+    }
+
     fn bytes(&self) -> usize {
         self.inputs.len() * size_of::<Operand>()
     }

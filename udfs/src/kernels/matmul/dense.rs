@@ -1,6 +1,6 @@
 //! Dense columns, in register tiles.
 
-use super::tile;
+use super::tile::{self, Part};
 use crate::isa::Isa;
 use crate::program::Column;
 
@@ -8,6 +8,8 @@ use crate::program::Column;
 const PANEL: usize = 256;
 /// Rows for which all blocks of outputs are computed while their packed columns are in the cache.
 const STRIP: usize = 256;
+/// Values packed at once where there is more than one block: half of that cache, beside the block's weights.
+const VALUES: usize = 3 << 10;
 
 /// Scratch: tiles of 16 rows of up to `PANEL` columns.
 pub type Packed = Vec<[f64; tile::ROWS]>;
@@ -59,18 +61,31 @@ pub fn add_product(
     isa: Isa,
     columns: &[Column<'_>],
     weights: &Weights,
+    part: Part<'_>,
     rows: usize,
     sums: &mut [Vec<f64>],
     packed: &mut Packed,
 ) {
+    let panels = columns.len().div_ceil(PANEL);
     for (panel, columns) in columns.chunks(PANEL).enumerate() {
         let weights = Panel {
             weights,
             first: panel * PANEL,
+            part: Part {
+                first: part.first && panel == 0,
+                finish: match panel + 1 == panels {
+                    true => part.finish,
+                    false => &[],
+                },
+            },
         };
         let whole = rows - rows % tile::ROWS;
-        for start in (0..whole).step_by(STRIP) {
-            let length = STRIP.min(whole - start);
+        let step = match weights.weights.outputs <= tile::OUTPUTS {
+            true => STRIP,
+            false => (VALUES / columns.len() / tile::ROWS * tile::ROWS).clamp(tile::ROWS, STRIP),
+        };
+        for start in (0..whole).step_by(step) {
+            let length = step.min(whole - start);
             strip(isa, columns, &weights, start, length, sums, packed);
         }
         if whole < rows {
@@ -83,13 +98,18 @@ pub fn add_product(
 struct Panel<'a> {
     weights: &'a Weights,
     first: usize,
+    part: Part<'a>,
 }
 
 impl<'a> Panel<'a> {
-    fn blocks(&self) -> impl Iterator<Item = &'a [[f64; tile::OUTPUTS]]> {
-        let first = self.first;
+    /// Each block's weights, and what is done with its sums.
+    fn blocks(&self) -> impl Iterator<Item = (&'a [[f64; tile::OUTPUTS]], Part<'a>)> {
+        let (first, part) = (self.first, self.part);
         let blocks = self.weights.tiles.chunks_exact(self.weights.inputs.max(1));
-        blocks.map(move |block| &block[first..])
+        blocks.enumerate().map(move |(index, block)| {
+            let finish = part.finish.get(index * tile::OUTPUTS..).unwrap_or_default();
+            (&block[first..], Part { finish, ..part })
+        })
     }
 }
 
@@ -123,12 +143,12 @@ fn strip(
         inputs.clear();
         inputs.extend(packed.chunks_exact(tiles));
     }
-    for (block, sums) in weights.blocks().zip(sums.chunks_mut(tile::OUTPUTS)) {
+    for ((block, part), sums) in weights.blocks().zip(sums.chunks_mut(tile::OUTPUTS)) {
         let mut sums: Vec<&mut tile::Tiles> = sums
             .iter_mut()
             .map(|sums| sums[start..start + length].as_chunks_mut().0)
             .collect();
-        tile::add_product(isa, &inputs, block, &mut sums);
+        tile::add_product(isa, &inputs, block, part, &mut sums);
     }
 }
 
@@ -144,7 +164,7 @@ fn tail(
 ) {
     gather_tile(columns, start, length, packed);
     let inputs: Vec<&tile::Tiles> = packed.chunks_exact(1).collect();
-    for (block, sums) in weights.blocks().zip(sums.chunks_mut(tile::OUTPUTS)) {
+    for ((block, part), sums) in weights.blocks().zip(sums.chunks_mut(tile::OUTPUTS)) {
         let mut filled = [[[0.0; tile::ROWS]; 1]; tile::OUTPUTS];
         for (filled, sums) in filled.iter_mut().zip(sums.iter()) {
             filled[0][..length].copy_from_slice(&sums[start..start + length]);
@@ -154,7 +174,7 @@ fn tail(
             .take(sums.len())
             .map(|filled| &mut filled[..])
             .collect();
-        tile::add_product(isa, &inputs, block, &mut tiles);
+        tile::add_product(isa, &inputs, block, part, &mut tiles);
         for (filled, sums) in filled.iter().zip(sums.iter_mut()) {
             sums[start..start + length].copy_from_slice(&filled[0][..length]);
         }

@@ -13,10 +13,12 @@
 mod dense;
 mod tile;
 
+use super::elementwise::Op;
 use super::real::{put, put_uniform};
 use crate::error::Result;
 use crate::isa::Isa;
 use crate::program::{Column, Frame, Kernel, Kind, Operand, Scratch, Slot};
+use tile::Finish;
 
 pub use dense::{gather_tile, Weights};
 pub use tile::ROWS as TILE_ROWS;
@@ -32,7 +34,8 @@ pub enum Part {
 /// Sums of the parts in order, then the bias.
 pub struct MatMul {
     parts: Vec<Part>,
-    bias: Vec<f64>,
+    /// By output.
+    finish: Vec<Finish>,
     /// The parts' columns, in order.
     inputs: Vec<Operand>,
     outputs: Vec<(Slot, Kind)>,
@@ -46,9 +49,14 @@ impl MatMul {
         inputs: Vec<Operand>,
         outputs: Vec<(Slot, Kind)>,
     ) -> MatMul {
+        let bias = bias.into_iter().chain(std::iter::repeat(Finish::NONE.bias));
+        let finish = outputs.iter().zip(bias).map(|(_, bias)| Finish {
+            bias,
+            ..Finish::NONE
+        });
         MatMul {
             parts,
-            bias,
+            finish: finish.collect(),
             inputs,
             outputs,
         }
@@ -62,9 +70,14 @@ impl MatMul {
         sums: &mut [Vec<f64>],
         packed: &mut dense::Packed,
     ) {
-        sums.iter_mut().for_each(|sums| sums.fill(0.0));
+        // A dense part at either end starts and finishes the sums while it holds them in registers.
+        let dense = |part: Option<&Part>| matches!(part, Some(Part::Dense(weights)) if weights.inputs() > 0);
+        let (starts, finishes) = (dense(self.parts.first()), dense(self.parts.last()));
+        if !starts {
+            sums.iter_mut().for_each(|sums| sums.fill(0.0));
+        }
         let mut rest = columns;
-        for part in &self.parts {
+        for (index, part) in self.parts.iter().enumerate() {
             let width = match part {
                 Part::Dense(weights) => weights.inputs(),
                 Part::Rows(_) => 1,
@@ -73,14 +86,21 @@ impl MatMul {
             rest = after;
             match (part, columns) {
                 (Part::Dense(weights), columns) => {
-                    dense::add_product(isa, columns, weights, rows, sums, packed)
+                    let last = finishes && index + 1 == self.parts.len();
+                    let part = tile::Part {
+                        first: starts && index == 0,
+                        finish: if last { &self.finish } else { &[] },
+                    };
+                    dense::add_product(isa, columns, weights, part, rows, sums, packed)
                 }
                 (Part::Rows(tables), [column]) => add_rows(column, tables, sums),
                 (Part::Rows(_), _) => {}
             }
         }
-        for (sums, bias) in sums.iter_mut().zip(&self.bias) {
-            sums.iter_mut().for_each(|sum| *sum += bias);
+        if !finishes {
+            for (sums, finish) in sums.iter_mut().zip(&self.finish) {
+                sums.iter_mut().for_each(|sum| *sum = finish.of(*sum));
+            }
         }
     }
 }
@@ -147,6 +167,31 @@ impl Kernel for MatMul {
             }
         }
         Ok(())
+    }
+
+    /// A bias, then a ReLU: in double, where no rounding lies between.
+    fn absorb(&mut self, output: Slot, op: Op, operands: &[Operand], made: Slot) -> bool {
+        let Some(place) = self.outputs.iter().position(|(slot, _)| *slot == output) else {
+            return false;
+        };
+        let (slot, kind) = &mut self.outputs[place];
+        let finish = &mut self.finish[place];
+        if *kind != Kind::F64 || finish.floor != Finish::NONE.floor {
+            return false;
+        }
+        let constant = operands.iter().find_map(|operand| match operand {
+            Operand::Constant(value) => value.double(),
+            Operand::Slot(_) => None,
+        });
+        match (op, constant) {
+            (Op::Relu, None) => finish.floor = 0.0,
+            (Op::Add, Some(bias)) if finish.bias.to_bits() == Finish::NONE.bias.to_bits() => {
+                finish.bias = bias;
+            }
+            _ => return false,
+        }
+        *slot = made;
+        true
     }
 
     fn bytes(&self) -> usize {

@@ -133,3 +133,59 @@ fn hostile_values_stay_what_the_sum_makes_of_them() {
     );
     assert!(sums[0][1].is_nan());
 }
+
+#[test]
+fn a_bias_and_a_relu_are_taken_over_bit_for_bit() {
+    let odd = [f64::NAN, -0.0, 0.0, 1e-300, -5.0, f64::INFINITY, 0.25];
+    let x: Vec<f64> = (0..100).map(|row| odd[row % odd.len()]).collect();
+    let (sum, biased, made) = (Slot(1), Slot(3), Slot(4));
+    for (bias, relu) in [None, Some(0.0), Some(-0.0), Some(-0.25)]
+        .into_iter()
+        .flat_map(|bias| [(bias, false), (bias, true)])
+    {
+        let outputs = vec![(sum, Kind::F64), (Slot(2), Kind::F64)];
+        let weight = |_, output| [1.0, -1.0][output];
+        let parts = vec![Part::Dense(Weights::new(1, 2, weight))];
+        let mut kernel = MatMul::new(parts, vec![], vec![], outputs);
+        let mut last = sum;
+        if let Some(bias) = bias {
+            let operands = [Operand::Constant(Scalar::F64(bias)), Operand::Slot(last)];
+            assert!(kernel.absorb(last, Op::Add, &operands, biased));
+            last = biased;
+        }
+        if relu {
+            assert!(kernel.absorb(last, Op::Relu, &[Operand::Slot(last)], made));
+            assert!(!kernel.absorb(made, Op::Relu, &[Operand::Slot(made)], sum));
+            last = made;
+        }
+        assert!(!kernel.absorb(last, Op::Neg, &[Operand::Slot(last)], Slot(5)));
+        assert_eq!(kernel.outputs[0], (last, Kind::F64));
+        let expected = |x: f64| {
+            let sum = bias.map_or(x + 0.0, |bias| x + 0.0 + bias);
+            if relu && sum < 0.0 {
+                0.0
+            } else {
+                sum
+            }
+        };
+        for isa in SETS.into_iter().filter(|isa| *isa <= Isa::current()) {
+            let mut sums = vec![vec![f64::NAN; x.len()]; 2];
+            kernel.sum(
+                isa,
+                &[Column::F64(&x)],
+                x.len(),
+                &mut sums,
+                &mut Packed::new(),
+            );
+            for (found, x) in sums[0].iter().zip(&x) {
+                let expected = expected(*x);
+                let equal = found.to_bits() == expected.to_bits() || found.is_nan() && x.is_nan();
+                assert!(equal, "{x}: {found} for {expected}, {bias:?}, {isa:?}");
+            }
+            assert!(sums[1]
+                .iter()
+                .zip(&x)
+                .all(|(found, x)| *found == -x || x.is_nan()));
+        }
+    }
+}
