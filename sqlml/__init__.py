@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from sqlml.errors import SqlmlError
     from sqlml.external import score_to
     from sqlml.jobs import Job, watch_job
+    from sqlml.labelling import Labelled, label
     from sqlml.lifecycle import rollback, set_live, undeploy
+    from sqlml.measuring import Measured, metrics
     from sqlml.planning import Plan, plan
     from sqlml.publishing import publish
     from sqlml.scoring import Scored, score, score_all_deployments
@@ -34,6 +36,8 @@ _HOMES = {
     "Difference": "comparison",
     "Event": "state",
     "Job": "jobs",
+    "Labelled": "labelling",
+    "Measured": "measuring",
     "Plan": "planning",
     "Policy": "convert.pyfunc",
     "Scored": "scoring",
@@ -47,6 +51,8 @@ _HOMES = {
     "deploy_db": "deploy",
     "diff": "comparison",
     "history": "state",
+    "label": "labelling",
+    "metrics": "measuring",
     "plan": "planning",
     "publish": "publishing",
     "rollback": "lifecycle",
@@ -67,6 +73,8 @@ __all__ = [
     "Difference",
     "Event",
     "Job",
+    "Labelled",
+    "Measured",
     "Plan",
     "Policy",
     "Scored",
@@ -81,6 +89,8 @@ __all__ = [
     "deploy_db",
     "diff",
     "history",
+    "label",
+    "metrics",
     "plan",
     "publish",
     "rollback",

@@ -13,6 +13,7 @@ from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.errors import NotDeployed, Refused, choices
+from sqlml.labels.tables import table_name
 from sqlml.predictions import target_of
 from sqlml.relation import mentions
 from sqlml.scoring import Scored, score_version
@@ -225,7 +226,8 @@ def _drop_objects(
         found
         for version in records.versions(connection, deployment.name)
         for found in objects.recorded(connection, deployment.name, version.version)
-        if found.role != "query" and (found.role == "version" or version.version == deployment.active_version)
+        if found.role in ("version", objects.LABELS)
+        or (found.role == "active" and version.version == deployment.active_version)
     ]
     for found in sorted(every, key=lambda o: ("view", "table macro", "macro", "table").index(o.kind)):
         label = f"{found.schema}.{found.name}"
@@ -247,13 +249,17 @@ def _drop_objects(
 
 
 def _drop_left_over(connection: Connection, deployment: Deployment) -> list[str]:
-    """Prediction tables that an earlier undeployment kept."""
+    """Prediction tables, and labels joined to them, that an earlier undeployment kept."""
     dropped: list[str] = []
     for version in records.versions(connection, deployment.name):
-        table = version.prediction_table
-        if version.state == "undeployed" and table is not None and exists(connection, "table", deployment.name, table):
-            connection.execute(sql.drop_table((deployment.name, table)))
-            dropped.append(f"{deployment.name}.{table}")
+        for table in (version.prediction_table, table_name(version.version)):
+            if (
+                version.state == "undeployed"
+                and table is not None
+                and exists(connection, "table", deployment.name, table)
+            ):
+                connection.execute(sql.drop_table((deployment.name, table)))
+                dropped.append(f"{deployment.name}.{table}")
     return dropped
 
 

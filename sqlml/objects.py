@@ -34,8 +34,8 @@ STAMP = (("input_hash", "UBIGINT"), ("scoring_id", "UUID"), ("scored_at", "TIMES
 
 @dataclass(frozen=True)
 class DatabaseObject:
-    """One object: `role` is "version" (made once, when the version is staged), "active" (made by the switch to it) or
-    "query" (run by scoring and triggers, makes nothing)."""
+    """One object: `role` is "version" (made once, when the version is staged), "active" (made by the switch to it),
+    "labels" (of the deployment, made when labels are joined) or "query" (run by scoring and triggers, makes nothing)."""
 
     role: str
     kind: str  # macro, table macro, table, view, query
@@ -47,6 +47,10 @@ class DatabaseObject:
     def drop_statement(self) -> str:
         kind = {"macro": "MACRO", "table macro": "MACRO TABLE", "table": "TABLE", "view": "VIEW"}[self.kind]
         return sql.drop_object(kind, (self.schema, self.name))
+
+
+LABELS = "labels"
+"""The role of what belongs to no version alone, and stays when one is retired."""
 
 
 def prediction_table_name(version: int) -> str:

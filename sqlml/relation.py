@@ -123,7 +123,7 @@ def find(connection: Connection, name: str) -> Relation:
     labels = sorted(
         ".".join(p for p in ((() if own else (db,)) + (schema, table)) if p != "main")
         for db, schema, table, _, own in visible
-        if schema != "sqlml" and not table.startswith("predictions_v")
+        if schema != "sqlml" and not table.startswith(("predictions_v", "labels_v"))
     )
     raise BindingError(f"There is no table or view {name!r} in the database.", hint=choices(labels, wrong=name))
 

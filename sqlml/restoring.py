@@ -71,7 +71,7 @@ def restore(connection: Connection, version: Version) -> list[str]:
     made: list[str] = []
     with atomic(connection, version.deployment):
         for item in objects.recorded(connection, version.deployment, version.version):
-            if item.role == "version" and not exists(connection, item.kind, item.schema, item.name):
+            if item.role in ("version", objects.LABELS) and not exists(connection, item.kind, item.schema, item.name):
                 if not made:
                     records.begin_change(connection, version.deployment)
                 connection.execute(item.statement)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import reduce
 
 from sqlglot import exp
@@ -91,6 +92,11 @@ def null(type_name: str | None = None) -> exp.Expression:
     return exp.Null() if type_name is None else cast(exp.Null(), type_name)
 
 
+def timestamp(moment: datetime) -> exp.Expression:
+    """A TIMESTAMP literal, to the microsecond."""
+    return cast(text(moment.isoformat(sep=" ")), "TIMESTAMP")
+
+
 def value(label: str | int | float | bool) -> exp.Expression:
     """A Python value as a literal of the SQL type a signature gives it (BIGINT, DOUBLE, BOOLEAN, VARCHAR)."""
     if isinstance(label, bool):
@@ -139,6 +145,12 @@ def raised(message: str) -> exp.Expression:
 def field(struct: exp.Expression, name: str) -> exp.Expression:
     """A field of a struct, by name."""
     return call("struct_extract", struct, text(name))
+
+
+def table_call(path: Sequence[str], *args: exp.Expression) -> exp.Expression:
+    """A table macro by its qualified name, after FROM."""
+    parts: list[exp.Expr] = [identifier(part) for part in path[:-1]]
+    return exp.Table(this=exp.Dot.build([*parts, call_quoted(path[-1], *args)]))
 
 
 def case(
@@ -233,6 +245,22 @@ def create_table(path: Sequence[str], columns: Sequence[tuple[str, str]]) -> str
 
 def create_view(path: Sequence[str], query: exp.Query) -> str:
     return f"CREATE OR REPLACE VIEW {quote_path(*path)} AS {render(query)}"
+
+
+def create_view_as(path: Sequence[str], query: str) -> str:
+    """CREATE VIEW of a query that is SQL text made by us."""
+    return f"CREATE OR REPLACE VIEW {quote_path(*path)} AS {query}"
+
+
+def with_steps(steps: Mapping[str, str], query: str) -> str:
+    """`query` after named steps, each of which may read those before it; all as SQL text made by us."""
+    listed = ", ".join(f"{quote(name)} AS NOT MATERIALIZED ({step})" for name, step in steps.items())
+    return f"WITH {listed} {query}"
+
+
+def table_macro_text(parameters: Sequence[str], query: str) -> str:
+    """What `create_macro` takes, of a query that is SQL text made by us."""
+    return f"({', '.join(map(quote, parameters))}) AS TABLE {query}"
 
 
 def with_source(name: str, rows: str, query: str) -> str:

@@ -190,7 +190,7 @@ def _misfits(version: Version, source: Relation) -> list[str]:
 def _missing_objects(connection: Connection, deployment: Deployment, version: Version) -> list[str]:
     missing = []
     for recorded in objects.recorded(connection, deployment.name, version.version):
-        is_expected = recorded.role == "version" or (
+        is_expected = recorded.role in ("version", objects.LABELS) or (
             recorded.role == "active" and version.version == deployment.active_version
         )
         if is_expected and not exists(connection, recorded.kind, recorded.schema, recorded.name):

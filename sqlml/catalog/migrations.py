@@ -202,6 +202,30 @@ def models_uncompressed(connection: Connection) -> None:
     connection.execute("ALTER TABLE sqlml.models_uncompressed RENAME TO models")
 
 
+def labellings(connection: Connection) -> None:
+    connection.execute(
+        """CREATE TABLE sqlml.labellings (
+            labelling_id UUID NOT NULL,       -- as in <deployment>.labels_v<N>
+            deployment VARCHAR NOT NULL,
+            source VARCHAR NOT NULL,
+            key_columns VARCHAR[] NOT NULL,   -- as they are called in the source, in the deployment's order
+            label_column VARCHAR NOT NULL,
+            time_column VARCHAR NOT NULL,
+            rows_read BIGINT NOT NULL,
+            rows_added BIGINT NOT NULL,
+            rows_corrected BIGINT NOT NULL,   -- another label than before, of the same key and time; both are kept
+            rows_unchanged BIGINT NOT NULL,   -- known already
+            rows_left_out BIGINT NOT NULL,
+            left_out VARCHAR NOT NULL,        -- JSON: why, and how many
+            versions VARCHAR NOT NULL,        -- JSON: how many rows each version got
+            who VARCHAR NOT NULL,
+            job_id VARCHAR,
+            started_at TIMESTAMP NOT NULL,
+            finished_at TIMESTAMP NOT NULL
+        )"""
+    )
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first catalog", first_catalog),
     # JSON: where an artifact store keeps each file, under which id, with its sha256; NULL where the store does not say.
@@ -210,6 +234,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("files of models that are asked, and the environment they are asked in", model_files),
     ("answers of then, which verify compares with those of now", recorded_answers),
     ("models that are read one at a time", models_uncompressed),
+    ("labels that were observed", labellings),
 )
 
 

@@ -16,6 +16,8 @@ COMMANDS = {
     "score": ("predictions", "Bring predictions up to date, or score any other rows."),
     "status": ("deployments", "Show what is deployed, as it really is."),
     "diff": ("predictions", "Compare what two deployment versions predict."),
+    "label": ("labels", "Join labels that were observed to the predictions that were current then."),
+    "metrics": ("labels", "Show what the labels say of each version: accuracy, AUC, calibration, errors."),
     "rollback": ("deployments", "Make an earlier deployment version active again."),
     "undeploy": ("deployments", "Remove a deployment's functions, views and triggers."),
     "live": ("deployments", "Turn triggers that keep predictions up to date on or off."),

@@ -1,0 +1,47 @@
+"""Which version was active when, by the history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from sqlml import sql
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+ACTIVATING = ("activate", "promote", "rollback")
+"""Actions of the history that make `to_version` the active one. `undeploy` leaves none active."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """From this moment on this version was active; None: none was."""
+
+    since: datetime
+    version: int | None
+
+
+def changes(connection: Connection, deployment: str) -> list[Change]:
+    """In order of time."""
+    rows = connection.execute(
+        "SELECT happened_at, CASE WHEN action <> 'undeploy' THEN to_version END FROM sqlml.history"
+        " WHERE deployment = ? AND (action = 'undeploy' OR list_contains(?, action)) ORDER BY happened_at, rowid",
+        [deployment, list(ACTIVATING)],
+    ).fetchall()
+    return [Change(since, version) for since, version in rows]
+
+
+def active_at(found: list[Change], moment: exp.Expression) -> exp.Expression:
+    """The version that was active at the moment, as an expression; NULL where none was."""
+    branches = [
+        (
+            exp.GTE(this=moment.copy(), expression=sql.timestamp(change.since)),
+            sql.null("INTEGER") if change.version is None else sql.integer(change.version),
+        )
+        for change in reversed(found)
+    ]
+    return sql.cast(sql.case(branches), "INTEGER") if branches else sql.null("INTEGER")
