@@ -265,7 +265,7 @@ def _refresh_views(connection: Connection, deployment: Deployment) -> None:
         return
     wanted = [
         objects.DatabaseObject(objects.LABELS, kind, deployment.name, name, text)
-        for kind, name, text in label_views(tables)
+        for kind, name, text in label_views(tuple(tables))
     ]
     newest = tables[-1].version
     recorded = [

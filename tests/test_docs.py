@@ -24,6 +24,7 @@ PAGES = (
     "docs/sql.md",
     "docs/catalog.md",
     "docs/operations.md",
+    "docs/labels.md",
     "docs/security.md",
     "docs/hbase.md",
     "docs/pyfunc.md",
@@ -55,10 +56,15 @@ def warehouse(registered: object, tmp_path_factory: pytest.TempPathFactory) -> P
                 threshold=threshold,
                 tracking_uri=registered.uri,  # type: ignore[attr-defined]
             )
+        connection.execute(
+            "CREATE TABLE outcomes AS SELECT customer_id, prediction AS churned, make_timestamp(epoch_us(now())) AS observed_at"
+            " FROM churn.current LIMIT 50"
+        )
+        sqlml.label(connection, "churn", "outcomes", label="churned", at="observed_at")
     return path
 
 
-@pytest.mark.parametrize("page", ["docs/sql.md", "docs/catalog.md"])
+@pytest.mark.parametrize("page", ["docs/sql.md", "docs/catalog.md", "docs/labels.md"])
 def test_the_statements_on_a_page_run_in_a_plain_duckdb(warehouse: Path, page: str) -> None:
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         for block in blocks(page, "sql"):

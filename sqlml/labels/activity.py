@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 ACTIVATING = ("activate", "promote", "rollback")
-"""Actions of the history that make `to_version` the active one. `undeploy` leaves none active."""
+"""Actions of the history that make `to_version` the active one. `undeploy` has none: no version is active then."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Change:
 def changes(connection: Connection, deployment: str) -> list[Change]:
     """In order of time."""
     rows = connection.execute(
-        "SELECT happened_at, CASE WHEN action <> 'undeploy' THEN to_version END FROM sqlml.history"
+        "SELECT happened_at, to_version FROM sqlml.history"
         " WHERE deployment = ? AND (action = 'undeploy' OR list_contains(?, action)) ORDER BY happened_at, rowid",
         [deployment, list(ACTIVATING)],
     ).fetchall()

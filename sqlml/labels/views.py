@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from sqlglot import exp
 
@@ -68,8 +69,12 @@ def window() -> exp.Expression:
     return sql.call("time_bucket", length, sql.column(OBSERVED_AT))
 
 
-def label_views(tables: Sequence[LabelTable]) -> list[Made]:
-    """All views over the labels of these versions, in the order in which they are to be made."""
+@lru_cache(maxsize=16)
+def label_views(tables: tuple[LabelTable, ...]) -> list[Made]:
+    """All views over the labels of these versions, in the order in which they are to be made.
+
+    Kept, since every labelling compares them with what was recorded, and they take 0.1 s to write out.
+    """
     schema, rows = tables[0].deployment, sources(tables)
 
     def view(name: str, query: str) -> Made:
