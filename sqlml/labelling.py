@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 UNKNOWN, CONTRADICTING, REPEATED = "none of the model's labels", "two labels of one key and time", "repeated"
 NEVER_PREDICTED, PREDICTED_LATER = "no prediction of this key", "predicted only later"
-PREDICTIONS_GONE = "predictions of then are gone"
+PREDICTIONS_GONE, ANOTHER_KEY = "predictions of then are gone", "the version of then has another key"
 SHOWN = 5
 
 
@@ -141,9 +141,9 @@ def _label(
     began, started_at = time.monotonic(), records.now()
     counts = _Counts()
     for version, rows in _read(connection, deployment, found, counts).items():
-        joining = _joining(connection, version, found)
-        if joining is None:
-            counts.left_out[PREDICTIONS_GONE] += rows
+        joining = _joining(connection, deployment, version, found)
+        if isinstance(joining, str):
+            counts.left_out[joining] += rows
             continue
         joinings.append(joining)
         _join(connection, joining, counts, skip_unknown=skip_unknown)
@@ -187,16 +187,20 @@ def _read(connection: Connection, deployment: Deployment, found: Given, counts: 
     return wanted
 
 
-def _joining(connection: Connection, version: Version, found: Given) -> Joining | None:
-    """None where the version's predictions are not there any more."""
+def _joining(connection: Connection, deployment: Deployment, version: Version, found: Given) -> Joining | str:
+    """A text says why nothing can be joined to the version."""
     require_measurable(version.contract, f"{version.deployment} v{version.version}")
     table = version.prediction_table
     if table is None or not exists(connection, "table", version.deployment, table):
-        return None
+        return PREDICTIONS_GONE
+    places = [key.lower() for key in deployment.key_columns]
+    if {key.lower() for key in version.key_columns} != set(places):
+        return ANOTHER_KEY
     types = find(connection, sql.quote_path(version.deployment, table)).types
     labels = label_table(version, tuple(types[key] for key in version.key_columns))
     known = exists(connection, "table", *labels.path)
-    return Joining(found, labels, (version.deployment, table), known)
+    positions = tuple(places.index(key.lower()) for key in version.key_columns)
+    return Joining(found, labels, (version.deployment, table), known, positions)
 
 
 def _join(connection: Connection, joining: Joining, counts: _Counts, *, skip_unknown: bool) -> None:

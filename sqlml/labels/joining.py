@@ -31,6 +31,8 @@ class Joining:
     table: LabelTable
     predictions: tuple[str, str]
     known: bool
+    positions: tuple[int, ...]
+    """Of each of the version's key columns the place among those of the source."""
 
     @property
     def temporary(self) -> tuple[str, str, str]:
@@ -77,8 +79,8 @@ class Joining:
     def ask(self) -> str:
         """One row per key and time; `other` is another label of the same, where there are two."""
         keys = [
-            sql.alias(as_key(number, self.given.relation.types[source], kind), key_name(number))
-            for number, (source, kind) in enumerate(zip(self.given.keys, self.table.key_types, strict=True))
+            sql.alias(as_key(place, self.given.relation.types[self.given.keys[place]], kind), key_name(number))
+            for number, (place, kind) in enumerate(zip(self.positions, self.table.key_types, strict=True))
         ]
         rows = exp.select(*keys, sql.column(AT), sql.alias(self._label(), LABEL)).from_(sql.table(READ))
         rows = rows.where(self._chosen())
