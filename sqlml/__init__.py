@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlml.lifecycle import rollback, set_live, undeploy
     from sqlml.measuring import Measured, metrics
     from sqlml.planning import Plan, plan
+    from sqlml.promoting import Promoted, Retired, promote, retire
     from sqlml.publishing import publish
     from sqlml.scoring import Scored, score, score_all_deployments
     from sqlml.state import Event, Status, history, status
@@ -40,6 +41,8 @@ _HOMES = {
     "Measured": "measuring",
     "Plan": "planning",
     "Policy": "convert.pyfunc",
+    "Promoted": "promoting",
+    "Retired": "promoting",
     "Scored": "scoring",
     "SqlmlError": "errors",
     "Status": "state",
@@ -54,7 +57,9 @@ _HOMES = {
     "label": "labelling",
     "metrics": "measuring",
     "plan": "planning",
+    "promote": "promoting",
     "publish": "publishing",
+    "retire": "promoting",
     "rollback": "lifecycle",
     "score": "scoring",
     "score_all_deployments": "scoring",
@@ -77,6 +82,8 @@ __all__ = [
     "Measured",
     "Plan",
     "Policy",
+    "Promoted",
+    "Retired",
     "Scored",
     "SqlmlError",
     "Status",
@@ -92,7 +99,9 @@ __all__ = [
     "label",
     "metrics",
     "plan",
+    "promote",
     "publish",
+    "retire",
     "rollback",
     "score",
     "score_all_deployments",

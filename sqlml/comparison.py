@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from sqlml import sql
-from sqlml.catalog import records
+from sqlml import labelled, shift, sql
+from sqlml.catalog import records, states
 from sqlml.catalog.records import Version
 from sqlml.engines.surface import class_fields
-from sqlml.errors import UsageError
+from sqlml.errors import SqlmlError, UsageError
+from sqlml.labelled import Truth
+from sqlml.shift import PAIRS, Shift
 from sqlml.signature import Signature
 
 if TYPE_CHECKING:
@@ -27,8 +29,9 @@ class Difference:
 
     For a classifier `flipped` counts labels that differ, `confusion` lists (from, to, rows), `mean_before` and
     `mean_after` are the mean probability of the positive (binary) or first class; for a regressor `flipped` counts
-    predictions that differ and the means are those of the prediction. `movers` are the rows that move most:
-    key values, before, after, difference of the score.
+    predictions that differ and the means are those of the prediction. `agreement` is the share of predictions that are
+    the same, `shift` how far the distribution of the score has moved, `movers` the rows that move most: key values,
+    before, after, difference of the score. `truth` is how right both are, where labels are known.
     """
 
     deployment: str
@@ -45,6 +48,9 @@ class Difference:
     confusion: tuple[tuple[str | None, str | None, int], ...]
     key_columns: tuple[str, ...]
     movers: tuple[tuple[Any, ...], ...]  # Any: key values have the source's own types
+    agreement: float | None = None
+    shift: Shift | None = None
+    truth: Truth | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         return asdict(self)
@@ -54,8 +60,10 @@ class Difference:
         share = f" ({self.flipped / self.common:.1%})" if self.common else ""
         lines = [f"{self.flipped:,} of {self.common:,} predictions change{share} from v{self.before} to v{self.after}"]
         if self.mean_before is not None and self.mean_after is not None:
-            shift = self.mean_after - self.mean_before
-            lines.append(f"mean of {self.score}: {self.mean_before:.4g} -> {self.mean_after:.4g} ({shift:+.4g})")
+            moved = self.mean_after - self.mean_before
+            lines.append(f"mean of {self.score}: {self.mean_before:.4g} -> {self.mean_after:.4g} ({moved:+.4g})")
+        if self.shift is not None:
+            lines.append(f"distribution of {self.score}: PSI {self.shift.psi:.3f}, KS {self.shift.ks:.3f}")
         lines += [f"{before} -> {after}: {rows:,} rows" for before, after, rows in self.confusion if before != after][
             :SHOWN
         ]
@@ -63,7 +71,16 @@ class Difference:
             keys = ", ".join(map(str, mover[: len(self.key_columns)]))
             before, after = mover[len(self.key_columns) : len(self.key_columns) + 2]
             lines.append(f"largest move: {', '.join(self.key_columns)} {keys}: {before:.4g} -> {after:.4g}")
+        if self.truth is not None:
+            measured = [f"{m.name} {_number(m.before)} -> {_number(m.after)}" for m in self.truth.metrics]
+            lines.append(
+                f"where the label is known, {self.truth.rows:,} rows: {', '.join(measured) or 'nothing to compare'}"
+            )
         return lines
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
 
 
 def diff(connection: Connection, name: str, before: int, after: int) -> Difference:
@@ -79,8 +96,21 @@ def diff(connection: Connection, name: str, before: int, after: int) -> Differen
     )
 
 
+def told(connection: Connection, before: Version, after: Version) -> list[str]:
+    """What changes for those who read `current`, in sentences; that it cannot be compared is no reason to stop."""
+    try:
+        return compare(connection, before, after).sentences()
+    except SqlmlError as error:  # other keys, or no stored predictions
+        return [f"not compared with v{before.version}: {error.message}"]
+
+
 def compare(connection: Connection, before: Version, after: Version) -> Difference:
     for version in (before, after):
+        if version.state == states.FAILED:
+            raise UsageError(
+                f"{version.deployment} v{version.version} has failed, and has no predictions: {version.failure}",
+                hint="Compare versions that were scored.",
+            )
         if version.prediction_table is None:
             raise UsageError(
                 f"{version.deployment} v{version.version} has no stored predictions: it was deployed as functions only.",
@@ -118,7 +148,16 @@ def _says_labels(signature: Signature) -> bool:
 
 def _compared(connection: Connection, before: Version, after: Version, score: str | None) -> Difference:
     keys = before.key_columns
-    joined = _joined(before, after, score)
+    connection.execute(sql.create_temporary(PAIRS, _joined(before, after, score)))
+    try:
+        return _measured(connection, before, after, score, keys)
+    finally:
+        connection.execute(sql.drop_table((PAIRS,)))
+
+
+def _measured(
+    connection: Connection, before: Version, after: Version, score: str | None, keys: tuple[str, ...]
+) -> Difference:
     counts = exp.select(
         _count_if(sql.all_of([_there("a"), _there("b")])),
         _count_if(exp.Not(this=_there("b"))),
@@ -128,24 +167,28 @@ def _compared(connection: Connection, before: Version, after: Version, score: st
         sql.call("avg", sql.case([(_there("a"), sql.column("sqlml after_score"))])),
         sql.call("max", sql.column("sqlml move")),
     )
-    row = connection.execute(sql.select_from(sql.render(counts), joined)).fetchone()
+    row = connection.execute(sql.render(counts.from_(sql.table(PAIRS)))).fetchone()
     assert row is not None  # an aggregate without GROUP BY always gives one row
-    both = sql.render(sql.all_of([_there("a"), _there("b")]))
+    both = sql.all_of([_there("a"), _there("b")])
+    common, flipped = row[0] or 0, row[3] or 0  # count_if of no rows is NULL
     return Difference(
         deployment=before.deployment,
         before=before.version,
         after=after.version,
-        common=row[0] or 0,  # count_if of no rows is NULL
+        common=common,
         only_before=row[1] or 0,
         only_after=row[2] or 0,
-        flipped=row[3] or 0,
+        flipped=flipped,
         score=score or "none",
         mean_before=row[4],
         mean_after=row[5],
         largest_move=row[6],
-        confusion=_confusion(connection, joined, both) if _says_labels(before.contract) else (),
+        confusion=_confusion(connection, both) if _says_labels(before.contract) else (),
         key_columns=keys,
-        movers=_movers(connection, joined, both, keys) if score is not None else (),
+        movers=_movers(connection, both, keys) if score is not None else (),
+        agreement=(common - flipped) / common if common else None,
+        shift=shift.measured(connection) if score is not None else None,
+        truth=labelled.judged(connection, before, after),
     )
 
 
@@ -196,17 +239,17 @@ def _joined(before: Version, after: Version, score: str | None) -> str:
     return sql.render(joined)
 
 
-def _confusion(connection: Connection, joined: str, both: str) -> tuple[tuple[str | None, str | None, int], ...]:
+def _confusion(connection: Connection, both: exp.Expression) -> tuple[tuple[str | None, str | None, int], ...]:
     labels = [sql.column("sqlml before_label"), sql.column("sqlml after_label")]
-    head = sql.render(exp.select(*labels, sql.call("count", exp.Star())))
-    query = sql.select_from(head, joined, where=both)
-    rows = connection.execute(f"{query} GROUP BY ALL ORDER BY 3 DESC, 1, 2").fetchall()
+    query = exp.select(*labels, sql.call("count", exp.Star())).from_(sql.table(PAIRS)).where(both)
+    rows = connection.execute(f"{sql.render(query)} GROUP BY ALL ORDER BY 3 DESC, 1, 2").fetchall()
     return tuple((before, after, number) for before, after, number in rows)
 
 
-def _movers(connection: Connection, joined: str, both: str, keys: Sequence[str]) -> tuple[tuple[Any, ...], ...]:
+def _movers(connection: Connection, both: exp.Expression, keys: Sequence[str]) -> tuple[tuple[Any, ...], ...]:
     columns = [sql.column(key) for key in keys]
     columns += [sql.column("sqlml before_score"), sql.column("sqlml after_score"), sql.column("sqlml move")]
-    query = sql.select_from(sql.render(exp.select(*columns)), joined, where=f'{both} AND "sqlml move" > 0')
-    rows = connection.execute(f"{query} ORDER BY {len(columns)} DESC, 1 LIMIT {SHOWN}").fetchall()
+    moved = exp.GT(this=sql.column("sqlml move"), expression=sql.integer(0))
+    query = exp.select(*columns).from_(sql.table(PAIRS)).where(sql.all_of([both.copy(), moved]))
+    rows = connection.execute(f"{sql.render(query)} ORDER BY {len(columns)} DESC, 1 LIMIT {SHOWN}").fetchall()
     return tuple(rows)

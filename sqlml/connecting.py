@@ -52,7 +52,7 @@ def prepare_connection(connection: Connection) -> None:
         return
     models = connection.execute(
         "SELECT DISTINCT model_sha256, m.signature FROM sqlml.versions v JOIN sqlml.models m ON m.sha256 = v.model_sha256"
-        " WHERE v.engine = 'python' AND v.state <> 'undeployed'"
+        " WHERE v.engine = 'python' AND v.state NOT IN ('undeployed', 'failed')"
     ).fetchall()
     if not models:
         return

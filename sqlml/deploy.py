@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlml import (
+    attempts,
     comparison,
     contract,
     jobs,
@@ -27,12 +28,12 @@ from sqlml import (
     sql,
     stage,
 )
-from sqlml.catalog import leases, migrations, model_files, records
+from sqlml.catalog import leases, migrations, model_files, records, states
 from sqlml.catalog.records import Version
 from sqlml.convert.isolation import MEMORY_BYTES, TIMEOUT_S
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.deployment import Deployed, Options, options_from
-from sqlml.errors import ParityFailed, SqlmlError
+from sqlml.errors import Refused
 from sqlml.prepare import Prepared, prepare
 from sqlml.scoring import Scored, score_version
 from sqlml.switch import switch
@@ -51,6 +52,7 @@ def deploy_db(
     engine: str = "auto",
     threshold: float | None = None,
     score: bool = True,
+    shadow: bool = False,
     live: bool | None = None,
     function: str | None = None,
     accept_contract_change: bool = False,
@@ -78,6 +80,8 @@ def deploy_db(
             its prediction table. "auto" never chooses that.
         threshold: For two classes, the probability from which `predict` says the positive one; None: the model's rule.
         score: Score the table before the switch. False switches at once, and predictions come with the first `score`.
+        shadow: Score it beside the active version, and stop there: `predict`, `current` and `scored` stay as they are,
+            until `promote`.
         live: Let triggers keep the predictions current. None keeps what the deployment has.
         function: Also make a plain function of this name, such as "predict" or "main.predict"; by default the one that
             the deployment has.
@@ -99,7 +103,8 @@ def deploy_db(
 
     Raises:
         SqlmlError: one of its kinds (see sqlml.errors). The database is as it was, but for a version that was staged
-            completely and whose scoring did not finish: deploying it again resumes there.
+            completely and whose scoring did not finish: deploying it again resumes there. One whose parity failed is
+            recorded as failed.
     """
     refuse_open_transaction(connection)
     options = options_from(
@@ -110,6 +115,7 @@ def deploy_db(
         engine=engine,
         threshold=threshold,
         score=score,
+        shadow=shadow,
         live=live,
         function=function,
         accept_contract_change=accept_contract_change,
@@ -152,11 +158,14 @@ def _deploy(connection: Connection, options: Options, job: jobs.Job) -> Deployed
             version, evidence = _stage(connection, options, prepared, job, askers)
             if options.engine == "pyfunc":
                 model_files.forget(connection)  # they are in the catalog by now
-            scored = _score_and_switch(connection, options, prepared, version, job, askers)
+            score_it = _score_beside if options.shadow else _score_and_switch
+            scored = score_it(connection, options, prepared, version, job, askers)
+            state = states.state_of(connection, version.deployment, version.version)
         _write_back(connection, prepared, version, job)
         deployed = Deployed(
             name=prepared.name,
             version=version.version,
+            state=state,
             resolved=version.resolved,
             engine=version.engine,
             engine_why=version.engine_why,
@@ -183,8 +192,12 @@ def _stage(
     options = stage.with_kept_function(options, existing)
     version = stage.version_row(options, prepared, stage.next_number(connection, name))
     if before is not None:
-        for change in contract.check(name, before.contract, version.contract, accepted=options.accept_contract_change):
-            job.log("contract", f"accepted: {change}")
+        _check_contract(options, before, version, job)
+    elif options.shadow:
+        raise Refused(
+            f"{name} has no active version that this one could be a shadow of.",
+            hint="Deploy it without --shadow: the first version is active at once.",
+        )
     same = stage.find_same(connection, version, options.function)
     if same is not None:
         job.log("apply", f"{name} v{same.version} is this very model and engine ({same.state}): nothing to make again")
@@ -195,8 +208,27 @@ def _stage(
     made = version_objects(options, prepared, version)
     job.log("apply", f"making {sum(o.role == 'version' for o in made)} objects of {name} v{version.version}")
     stage.register_function(connection, prepared)
+    try:
+        evidence = _stage_new(connection, options, prepared, version, made, existing is None, job, askers)
+    except attempts.Failed as failed:
+        attempts.record(connection, version, failed.evidence, failed.error, job, options.why)
+        raise failed.error from None
+    return version, evidence
+
+
+def _stage_new(
+    connection: Connection,
+    options: Options,
+    prepared: Prepared,
+    version: Version,
+    made: Sequence[objects.DatabaseObject],
+    is_first: bool,
+    job: jobs.Job,
+    askers: pyfunc.Askers,
+) -> parity.Evidence:
+    name = prepared.name
     with atomic(connection, name):
-        if existing is None:
+        if is_first:
             connection.execute(sql.create_schema(name))
             records.insert_row(connection, "deployments", _deployment_row(prepared, version))
         else:
@@ -206,13 +238,29 @@ def _stage(
         objects.record(connection, version.version, name, made)
         stage.make_inputs(connection, prepared)
         make(connection, made)
-        evidence = _check_parity(connection, prepared, version, job, askers)
+        evidence = attempts.check_parity(connection, prepared, version, job, askers)
         stage.store_evidence(connection, version, evidence)
         lineage.record(connection, version, prepared.relation)
         records.record_history(
             connection, name, "stage", who=jobs.user(), job_id=job.id, why=options.why, to_version=version.version
         )
-    return version, evidence
+    return evidence
+
+
+def _check_contract(options: Options, before: Version, version: Version, job: jobs.Job) -> None:
+    """Nobody reads a shadow, so that what it changes is said now and has to be accepted when it is promoted.
+
+    Raises:
+        ContractChanged: the version is to take over, its contract differs, and nobody accepted that.
+    """
+    if options.shadow:
+        for change in contract.differences(before.contract, version.contract):
+            job.log("contract", f"promote will need --accept-contract-change: {change}")
+        return
+    for change in contract.check(
+        version.deployment, before.contract, version.contract, accepted=options.accept_contract_change
+    ):
+        job.log("contract", f"accepted: {change}")
 
 
 def version_objects(options: Options, prepared: Prepared, version: Version) -> tuple[objects.DatabaseObject, ...]:
@@ -235,38 +283,6 @@ def make(connection: Connection, made: Sequence[objects.DatabaseObject]) -> None
             connection.execute(item.statement)
 
 
-def _check_parity(
-    connection: Connection, prepared: Prepared, version: Version, job: jobs.Job, askers: pyfunc.Askers
-) -> parity.Evidence:
-    """Through the functions just made, inside the transaction that made them.
-
-    Raises:
-        ParityFailed: they do not give the model's own answers; the transaction rolls back.
-    """
-    assert prepared.questions is not None  # asked before the transaction, by every deployment
-    if isinstance(prepared.questions, pyfunc.Questions):
-        asked = pyfunc.check(connection, version, prepared.questions, lambda: askers.worker(version))
-        job.log("parity", asked.summary(), evidence=asked.to_dict())
-        if not asked.passed:
-            raise ParityFailed(
-                f"{version.resolved} was not deployed: a stored prediction of it would mean nothing. {asked.summary()}",
-                hint="Nothing was changed. Let predict answer each row from that row alone, and the same every time"
-                " (a fixed seed, no state, no statistics over the rows it is given).",
-                evidence=asked.to_dict(),
-            )
-        return asked
-    functions = parity.functions(version.deployment, prepared.content.signature, f"_v{version.version}")
-    evidence = parity.check(connection, prepared.questions, functions, threshold=version.threshold)
-    job.log("parity", evidence.summary(), evidence=evidence.to_dict())
-    if not evidence.passed:
-        raise ParityFailed(
-            f"{version.resolved} was not deployed: its SQL does not give the model's own answers. {evidence.summary()}",
-            hint="Nothing was changed. Another engine may be exact (--engine python); the evidence is in the job's log.",
-            evidence=evidence.to_dict(),
-        )
-    return evidence
-
-
 def _score_and_switch(
     connection: Connection,
     options: Options,
@@ -277,11 +293,13 @@ def _score_and_switch(
 ) -> Scored | None:
     scored = None
     if version.prediction_table is not None and options.score:
-        scored = score_version(connection, version, job, askers, keys_checked=True)
+        with attempts.first_scoring(connection, version, job, options.why):
+            scored = score_version(connection, version, job, askers, keys_checked=True)
     deployment = records.deployment(connection, version.deployment)
     wants_live = _wants_live(connection, options, prepared, deployment.live)
     if deployment.active_version not in (None, version.version):
-        _show_change(connection, records.active(connection, deployment), version, job)
+        for sentence in comparison.told(connection, records.active(connection, deployment), version):
+            job.log("compare", sentence)
     changes = deployment.active_version != version.version or wants_live != deployment.live
     if changes or restoring.is_damaged(connection, version):
         with atomic(connection, deployment.name):
@@ -303,6 +321,42 @@ def _score_and_switch(
     return scored
 
 
+def _score_beside(
+    connection: Connection,
+    options: Options,
+    prepared: Prepared,
+    version: Version,
+    job: jobs.Job,
+    askers: pyfunc.Askers,
+) -> Scored | None:
+    """Complete, and then a shadow, in a transaction that touches nothing of the active version."""
+    deployment = records.deployment(connection, version.deployment)
+    if deployment.active_version == version.version:
+        job.log("shadow", f"{deployment.name} v{version.version} is the active version: it cannot be its own shadow")
+        return None
+    scored = None
+    if version.prediction_table is not None:
+        with attempts.first_scoring(connection, version, job, options.why):
+            scored = score_version(connection, version, job, askers, keys_checked=True)
+    for sentence in comparison.told(connection, records.active(connection, deployment), version):
+        job.log("compare", sentence)
+    if version.state != states.SHADOW:
+        with atomic(connection, deployment.name):
+            records.begin_change(connection, deployment.name)
+            states.move(connection, deployment.name, version.version, states.SHADOW)
+            records.record_history(
+                connection,
+                deployment.name,
+                "shadow",
+                who=jobs.user(),
+                job_id=job.id,
+                why=options.why,
+                to_version=version.version,
+            )
+    job.log("shadow", f"{deployment.name} v{version.version} is a shadow of v{deployment.active_version}")
+    return scored
+
+
 def _wants_live(connection: Connection, options: Options, prepared: Prepared, is_live: bool) -> bool:
     if prepared.makes_inputs:
         return True
@@ -313,16 +367,6 @@ def _wants_live(connection: Connection, options: Options, prepared: Prepared, is
         return False  # a live deployment stays so with an engine that every shell has, or with one that was asked for
     upstream = live.upstream_table(connection, prepared.relation, prepared.keys) if prepared.relation else None
     return live.why_not(facts(connection), prepared.relation, upstream, prepared.engine.name) is None
-
-
-def _show_change(connection: Connection, before: Version, after: Version, job: jobs.Job) -> None:
-    """What changes for those who read `current`, before they see it."""
-    try:
-        sentences = comparison.compare(connection, before, after).sentences()
-    except SqlmlError as error:  # other keys, or no stored predictions: no reason to stop
-        sentences = [f"not compared with v{before.version}: {error.message}"]
-    for sentence in sentences:
-        job.log("compare", sentence)
 
 
 def _write_back(connection: Connection, prepared: Prepared, version: Version, job: jobs.Job) -> None:

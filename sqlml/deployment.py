@@ -43,6 +43,7 @@ class Options:
     model_env: str = "auto"
     model_timeout: float = TIMEOUT_S
     model_memory: int = MEMORY_BYTES >> 20
+    shadow: bool = False
 
     @property
     def policy(self) -> Policy:
@@ -65,6 +66,7 @@ def options_from(
     engine: str = "auto",
     threshold: float | None = None,
     score: bool = True,
+    shadow: bool = False,
     live: bool | None = None,
     function: str | None = None,
     accept_contract_change: bool = False,
@@ -92,6 +94,12 @@ def options_from(
         raise UsageError(
             f"A model's process needs time and memory, not {model_timeout:g} s and {model_memory} MB.",
             hint=f"Give seconds, and at least {FEWEST_MB} MB.",
+        )
+    if shadow and (live is not None or not score):
+        option = "--no-score" if not score else "--live" if live else "--no-live"
+        raise UsageError(
+            f"{option} does not go with --shadow: a shadow is scored, and triggers are the active version's.",
+            hint="promote keeps the deployment as live as it is.",
         )
     keys, types = _keys(key)
     if engine == "pyfunc":
@@ -128,6 +136,7 @@ def options_from(
         model_env=model_env,
         model_timeout=model_timeout,
         model_memory=model_memory,
+        shadow=shadow,
     )
 
 
@@ -213,10 +222,12 @@ def _function_name(function: str | None) -> tuple[str, str] | None:
 
 @dataclass(frozen=True)
 class Deployed:
-    """What a deployment came to. `is_new` is False where an equal version was there already."""
+    """What a deployment came to. `is_new` is False where an equal version was there already; `state` is active, or
+    shadow with `shadow=True`."""
 
     name: str
     version: int
+    state: str
     resolved: str
     engine: str
     engine_why: str
@@ -228,8 +239,10 @@ class Deployed:
     seconds: float
 
     def sentence(self) -> str:
+        beside = ", beside the active version" if self.state == "shadow" else ""
         said = (
-            f"{self.name} deployment v{self.version}: {self.resolved}, on engine {self.engine}, in {self.seconds:.1f} s"
+            f"{self.name} deployment v{self.version}{beside}: {self.resolved}, on engine {self.engine},"
+            f" in {self.seconds:.1f} s"
         )
         return f"{said}. {NO_SHELL[0].upper()}{NO_SHELL[1:]}" if self.engine == "pyfunc" else said
 

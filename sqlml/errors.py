@@ -25,7 +25,8 @@ SqlmlError                    anything below; `exit_code` says what a command li
 │   ├── LocationRefused  (3)  an artifact location that is malformed, or that the configuration does not allow
 │   ├── ModelEnvironmentRefused (3) the model's own environment can neither be found nor built
 │   ├── PolicyRefused    (3)  forbidden by configuration (pickles, missing isolation)
-│   └── NotDeployed      (3)  there is no such deployment or deployment version
+│   ├── NotDeployed      (3)  there is no such deployment or deployment version
+│   └── IllegalMove      (3)  a version's state does not allow what is asked of it
 └── Drifted              (4)  a check found that reality differs from the record
 
 Each message says what happened, to what, what was expected, and what to do (`hint`).
@@ -150,6 +151,10 @@ class PolicyRefused(Refused):
 
 
 class NotDeployed(Refused):
+    pass
+
+
+class IllegalMove(Refused):
     pass
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlml import jobs, live, objects, pyfunc, sql
-from sqlml.catalog import leases, records
+from sqlml.catalog import leases, migrations, records, states
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
@@ -18,7 +18,7 @@ from sqlml.predictions import target_of
 from sqlml.relation import mentions
 from sqlml.scoring import Scored, score_version
 from sqlml.state import exists
-from sqlml.switch import followers, switch
+from sqlml.switch import can_be_live, followers, switch
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -61,18 +61,15 @@ def rollback(
     require_writable(database)
     prepare_connection(connection)
     deployment = records.deployment(connection, name)
+    migrations.migrate(connection)
     current = records.active(connection, deployment)
     target = records.version(connection, deployment, to) if to is not None else _before(connection, deployment, current)
     if target.version == current.version:
-        raise NotDeployed(f"{deployment.name} v{target.version} is the active version already.")
-    if target.state in ("staged", "undeployed"):
-        problem = (
-            "was undeployed, and has no functions any more" if target.state == "undeployed" else "was never active"
-        )
         raise NotDeployed(
-            f"{deployment.name} v{target.version} {problem}.",
-            hint=f"Deploy {target.reference} again. {_choices(connection, deployment, current)}",
+            f"{deployment.name} v{target.version} is the active version already.",
+            hint=f"sqlml score {deployment.name} scores what it has not scored yet.",
         )
+    _refuse_never_active(connection, deployment, current, target)
     job = jobs.Job("rollback", deployment.name, jobs.folder_of(database), listener)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
         with atomic(connection, deployment.name):
@@ -85,7 +82,7 @@ def rollback(
                 action="rollback",
                 job_id=job.id,
                 why=why,
-                live_wanted=fresh.live and _can_be_live(connection, target),
+                live_wanted=fresh.live and can_be_live(connection, target),
             )
         job.log("switch", f"{deployment.name}: v{current.version} -> v{target.version}")
         scored = None
@@ -95,11 +92,40 @@ def rollback(
         return RolledBack(deployment.name, current.version, target.version, scored, job.id)
 
 
+def _refuse_never_active(connection: Connection, deployment: Deployment, current: Version, target: Version) -> None:
+    if target.state not in states.CALLABLE:
+        gone = {
+            states.UNDEPLOYED: "was undeployed, and has no functions any more",
+            states.FAILED: "never was deployed: it failed",
+        }
+        problem = gone[target.state]
+    elif target.version in _once_active(connection, deployment):
+        return
+    else:
+        problem = f"was never active: it is {target.state}"
+    promote = f"sqlml promote {deployment.name} --version {target.version} makes it active. "
+    again = f"Deploy {target.reference} again. "
+    raise NotDeployed(
+        f"{deployment.name} v{target.version} {problem}.",
+        hint=(promote if target.state == states.SHADOW else again) + _choices(connection, deployment, current),
+    )
+
+
+def _once_active(connection: Connection, deployment: Deployment) -> set[int]:
+    """Versions that were active once, by history; one that was only staged, or a shadow, never was."""
+    rows = connection.execute(
+        "SELECT DISTINCT to_version FROM sqlml.history WHERE deployment = ?"
+        " AND action IN ('activate', 'promote', 'rollback')",
+        [deployment.name],
+    ).fetchall()
+    return {int(row[0]) for row in rows}
+
+
 def _before(connection: Connection, deployment: Deployment, current: Version) -> Version:
     """The version that was active before the current one, by history; a staged one never was."""
     row = connection.execute(
         "SELECT from_version FROM sqlml.history WHERE deployment = ? AND to_version = ? AND from_version IS NOT NULL"
-        " AND action IN ('activate', 'rollback') AND from_version <> ? ORDER BY happened_at DESC LIMIT 1",
+        " AND action IN ('activate', 'promote', 'rollback') AND from_version <> ? ORDER BY happened_at DESC LIMIT 1",
         [deployment.name, current.version, current.version],
     ).fetchone()
     if row is None:
@@ -112,17 +138,9 @@ def _before(connection: Connection, deployment: Deployment, current: Version) ->
 
 def _choices(connection: Connection, deployment: Deployment, current: Version) -> str:
     known = records.versions(connection, deployment.name)
-    retired = [str(v.version) for v in known if v.state == "retired" and v.version != current.version]
-    return f"Name one with --to. {choices(retired)}" if retired else "There is no other version to go back to."
-
-
-def _can_be_live(connection: Connection, version: Version) -> bool:
-    if version.source is None:
-        return False
-    relation = target_of(connection, version).relation
-    upstream = live.upstream_table(connection, relation, version.key_columns)
-    owns = records.deployment(connection, version.deployment).owns_source
-    return owns or live.why_not(facts(connection), relation, upstream, version.engine) is None
+    once = _once_active(connection, deployment) - {current.version}
+    found = [str(v.version) for v in known if v.state in states.CALLABLE and v.version in once]
+    return f"Name one with --to. {choices(found)}" if found else "There is no other version to go back to."
 
 
 def set_live(connection: Connection, name: str, wanted: bool, *, listener: jobs.Listener | None = None) -> None:
@@ -136,6 +154,7 @@ def set_live(connection: Connection, name: str, wanted: bool, *, listener: jobs.
     require_writable(database)
     prepare_connection(connection)
     deployment = records.deployment(connection, name)
+    migrations.migrate(connection)
     version = records.active(connection, deployment)
     job = jobs.Job("live", deployment.name, jobs.folder_of(database), listener)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
@@ -193,6 +212,7 @@ def undeploy(
     database = facts(connection)
     require_writable(database)
     deployment = records.deployment(connection, name)
+    migrations.migrate(connection)
     job = jobs.Job("undeploy", deployment.name, jobs.folder_of(database), listener)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
         _refuse_dependents(connection, deployment)
@@ -209,7 +229,7 @@ def undeploy(
                 from_version=deployment.active_version,
             )
             connection.execute("DELETE FROM sqlml.objects WHERE deployment = ?", [deployment.name])
-            connection.execute("UPDATE sqlml.versions SET state = 'undeployed' WHERE deployment = ?", [deployment.name])
+            states.end(connection, deployment.name)
             connection.execute("DELETE FROM sqlml.deployments WHERE name = ?", [deployment.name])
             leases.end_with_deployment(connection, deployment.name)
         job.log("undeploy", f"{deployment.name}: {len(dropped)} objects dropped, {len(kept)} tables kept")
@@ -254,7 +274,7 @@ def _drop_left_over(connection: Connection, deployment: Deployment) -> list[str]
     for version in records.versions(connection, deployment.name):
         for table in (version.prediction_table, table_name(version.version)):
             if (
-                version.state == "undeployed"
+                version.state == states.UNDEPLOYED
                 and table is not None
                 and exists(connection, "table", deployment.name, table)
             ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlml.catalog import records
+from sqlml.catalog import records, states
 from sqlml.catalog.migrations import schema_exists
 from sqlml.database import DatabaseFacts
 from sqlml.errors import NameRefused
@@ -72,4 +72,4 @@ def refuse_taken_function(connection: Connection, function: tuple[str, str], own
 
 def _was_ours(connection: Connection, name: str) -> bool:
     """Whether the schema is left of a deployment that was undeployed and kept its prediction tables."""
-    return bool(records.versions(connection, name))
+    return any(version.state != states.FAILED for version in records.versions(connection, name))

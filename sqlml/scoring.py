@@ -6,20 +6,20 @@ import contextlib
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
 from sqlml import jobs, openlineage, pyfunc, sql
-from sqlml.catalog import leases, records
+from sqlml.catalog import leases, records, states
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
-from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
+from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
 from sqlml.differences import GONE, NUMBER, TODO, agrees, find_differences
-from sqlml.errors import Conflict
+from sqlml.errors import Conflict, SqlmlError
 from sqlml.predictions import Target, hash_check, insert_predictions, stored_rows, target_of
 from sqlml.relation import Relation, check_keys, count, split_name
 from sqlml.version import __version__
@@ -38,7 +38,7 @@ MAX_PASSES = 4
 @dataclass(frozen=True)
 class Scored:
     """What a scoring did. Rows are counted: written, of those without a prediction, removed (key left the source),
-    and found unchanged."""
+    and found unchanged. `shadows` are the versions that were scored beside it."""
 
     scoring_id: str
     deployment: str
@@ -51,6 +51,7 @@ class Scored:
     removed: int
     unchanged: int
     seconds: float
+    shadows: tuple[Scored, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         return asdict(self)
@@ -64,7 +65,10 @@ def score(
     policy: Policy | None = None,
     listener: jobs.Listener | None = None,
 ) -> Scored:
-    """Bring a deployment's current predictions up to date with its source; `all_rows` computes every one again.
+    """Bring a deployment's current predictions up to date with its source, and then those of its shadows; `all_rows`
+    computes every one again.
+
+    A shadow that cannot be scored keeps nobody from the active version's predictions: the log and `status` say so.
 
     `policy` says how the process of a python_function may run; other engines need none.
 
@@ -85,7 +89,24 @@ def score(
         leases.lease(connection, deployment.name, job.id),
         pyfunc.askers(connection, policy, partial(job.log, "score")) as askers,
     ):
-        return score_version(connection, version, job, askers, all_rows=all_rows)
+        scored = score_version(connection, version, job, askers, all_rows=all_rows)
+        return replace(scored, shadows=_score_shadows(connection, deployment, job, askers, all_rows=all_rows))
+
+
+def _score_shadows(
+    connection: Connection, deployment: Deployment, job: jobs.Job, askers: pyfunc.Askers, *, all_rows: bool
+) -> tuple[Scored, ...]:
+    scored: list[Scored] = []
+    for version in records.versions(connection, deployment.name):
+        if version.state != states.SHADOW or version.prediction_table is None:
+            continue
+        subject = f"the shadow {deployment.name} v{version.version}"
+        try:
+            with translated(subject):
+                scored.append(score_version(connection, version, job, askers, all_rows=all_rows))
+        except SqlmlError as error:
+            job.log("shadow", f"{subject} was not scored: {error.message}")
+    return tuple(scored)
 
 
 def score_all_deployments(

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from sqlml import jobs, objects, parity, pyfunc, sql
-from sqlml.catalog import model_files, records
+from sqlml.catalog import model_files, records, states
 from sqlml.catalog.migrations import KEEPS_ANSWERS, applied
 from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
@@ -36,7 +36,7 @@ def version_row(options: Options, prepared: Prepared, number: int) -> Version:
     return Version(
         deployment=prepared.name,
         version=number,
-        state="staged",
+        state=states.PLANNED,
         reference=options.reference,
         resolved=model.description,
         model_name=model.name,
@@ -92,7 +92,7 @@ def with_kept_function(options: Options, existing: records.Deployment | None) ->
 def find_same(connection: Connection, version: Version, function: tuple[str, str] | None) -> Version | None:
     """A callable version that differs in nothing that matters, newest first."""
     for known in reversed(records.versions(connection, version.deployment)):
-        if known.state != "undeployed" and identity(known) == identity(version):
+        if known.state in states.CALLABLE and identity(known) == identity(version):
             made = objects.recorded(connection, known.deployment, known.version)
             plain = next(
                 ((o.schema, o.name) for o in made if o.role == "active" and o.schema != known.deployment), None

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
 from sqlml import live, objects, sql
-from sqlml.catalog import records
-from sqlml.catalog.migrations import applied
+from sqlml.catalog import records, states
+from sqlml.catalog.migrations import LIFECYCLE, applied
 from sqlml.catalog.records import Deployment, Version
 from sqlml.errors import BindingError
 from sqlml.predictions import check_source
 from sqlml.registry import StoreManifest
-from sqlml.relation import Relation, find
+from sqlml.relation import find
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -50,7 +50,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Event:
-    """A row of the history."""
+    """A row of the history. `who` is the operating system's user and `database_user` what DuckDB calls its own: claims."""
 
     happened_at: datetime
     deployment: str
@@ -60,6 +60,7 @@ class Event:
     who: str
     why: str | None
     job_id: str | None
+    database_user: str | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         return asdict(self)
@@ -77,14 +78,15 @@ def status(connection: Connection, name: str | None = None) -> list[Status]:
 
 def history(connection: Connection, name: str | None = None) -> list[Event]:
     """Newest first, undeployed ones included."""
-    if applied(connection) == 0:
+    migration = applied(connection)
+    if migration == 0:
         return []
-    rows = connection.execute(
-        "SELECT happened_at, deployment, action, from_version, to_version, who, why, job_id FROM sqlml.history"
-        " WHERE $1 IS NULL OR lower(deployment) = lower($1) ORDER BY happened_at DESC, rowid DESC",
-        [name],
-    ).fetchall()
-    return [Event(*row) for row in rows]
+    names = [field.name for field in fields(Event)]
+    if migration < LIFECYCLE:
+        names.remove("database_user")
+    rows = connection.execute(sql.select_rows(("sqlml", "history"), names, None) + " ORDER BY rowid DESC").fetchall()
+    events = sorted((Event(*row) for row in rows), key=lambda event: event.happened_at, reverse=True)
+    return [event for event in events if name is None or event.deployment.lower() == name.lower()]
 
 
 def _status(connection: Connection, deployment: Deployment) -> Status:
@@ -150,17 +152,15 @@ def problems(
             "no version is active: the deployment was interrupted before the switch; deploy again to resume it"
         )
     for version in all_versions:
-        if version.state == "staged" and active is not None and version.version > active.version:
-            found.append(f"v{version.version} is staged, not active: deploy it again to finish, or leave it callable")
+        if version.state == states.PLANNED and active is not None:
+            found.append(f"v{version.version} is planned: its deployment did not finish; deploy it again, or retire it")
     for version in all_versions:
         found += _missing_objects(connection, deployment, version)
     if active is not None and active.source is not None:
-        try:
-            source = find(connection, active.source)
-        except BindingError:
-            found.append(f"the source {active.source} is gone")
-        else:
-            found += _misfits(active, source)
+        found += _misfits(connection, active)
+    for version in all_versions:
+        if version.state == states.SHADOW and version.source is not None:
+            found += [f"the shadow v{version.version}: {one}" for one in _of_shadow(connection, version)]
     if deployment.live:
         hanging = live.existing(connection, deployment.name)
         if len(hanging) < live.EXPECTED_TRIGGERS:
@@ -168,18 +168,34 @@ def problems(
                 f"only {len(hanging)} of {live.EXPECTED_TRIGGERS} triggers are on the source: CREATE OR REPLACE or DROP"
                 f" removed them; sqlml live {deployment.name} on hangs them again, sqlml score catches up"
             )
-    interrupted = connection.execute(
-        "SELECT count(*) FROM sqlml.scorings WHERE deployment = $1 AND version = $2 AND state IN ('running', 'interrupted')"
-        " AND started_at > (SELECT coalesce(max(started_at), TIMESTAMP '1970-01-01') FROM sqlml.scorings"
-        " WHERE deployment = $1 AND version = $2 AND state = 'complete')",
-        [deployment.name, deployment.active_version],
-    ).fetchone()
-    if interrupted and interrupted[0]:
-        found.append("the last scoring did not finish: run score again, it resumes")
+    if active is not None and _is_interrupted(connection, active):
+        found.append(UNFINISHED)
     return found
 
 
-def _misfits(version: Version, source: Relation) -> list[str]:
+UNFINISHED = "the last scoring did not finish: run score again, it resumes"
+
+
+def _of_shadow(connection: Connection, version: Version) -> list[str]:
+    unfinished = [UNFINISHED] if _is_interrupted(connection, version) else []
+    return _misfits(connection, version) + unfinished
+
+
+def _is_interrupted(connection: Connection, version: Version) -> bool:
+    row = connection.execute(
+        "SELECT count(*) FROM sqlml.scorings WHERE deployment = $1 AND version = $2 AND state IN ('running', 'interrupted')"
+        " AND started_at > (SELECT coalesce(max(started_at), TIMESTAMP '1970-01-01') FROM sqlml.scorings"
+        " WHERE deployment = $1 AND version = $2 AND state = 'complete')",
+        [version.deployment, version.version],
+    ).fetchone()
+    return row is not None and row[0] > 0
+
+
+def _misfits(connection: Connection, version: Version) -> list[str]:
+    try:
+        source = find(connection, str(version.source))
+    except BindingError:
+        return [f"the source {version.source} is gone"]
     try:
         check_source(version, source)
     except BindingError as error:

@@ -1,12 +1,13 @@
-"""Making a staged or retired version the active one: functions, views, triggers and records in the caller's transaction."""
+"""Making a planned, shadow or retired version the active one: functions, views, triggers and records in the caller's transaction."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from sqlml import jobs, live, names, objects
-from sqlml.catalog import records
+from sqlml.catalog import records, states
 from sqlml.catalog.records import Deployment, Version
+from sqlml.database import facts
 from sqlml.predictions import target_of
 from sqlml.relation import split_name
 
@@ -28,6 +29,7 @@ def switch(
 
     Everything is what was recorded when the version was staged, so neither the model nor its converter is needed.
     """
+    before = states.activate(connection, deployment.name, version.version)
     # Triggers depend on the views and functions that are about to be replaced: this deployment's, and those of live
     # deployments that follow it, which hang on its prediction table and that is another one afterwards.
     following = [follower for follower in followers(connection, deployment.name) if follower.live]
@@ -38,17 +40,15 @@ def switch(
     if function is not None:  # it was free when the version was staged, which may be long ago
         names.refuse_taken_function(connection, function, deployment.function_name)
     kept = {(o.kind, o.schema.lower(), o.name.lower()) for o in wanted}
-    if deployment.active_version is not None:
-        for old in _active_objects(connection, deployment.name, deployment.active_version):
+    if before is not None:
+        for old in _active_objects(connection, deployment.name, before):
             if (old.kind, old.schema.lower(), old.name.lower()) not in kept:
                 connection.execute(old.drop_statement)
     for wanted_object in wanted:
         connection.execute(wanted_object.statement)
     connection.execute(
-        "UPDATE sqlml.deployments SET active_version = ?, model = ?, source = ?, key_columns = ?, live = ?,"
-        " function_name = ? WHERE name = ?",
+        "UPDATE sqlml.deployments SET model = ?, source = ?, key_columns = ?, live = ?, function_name = ? WHERE name = ?",
         [
-            version.version,
             version.model_name or version.reference,
             version.source,
             list(version.key_columns),
@@ -57,11 +57,6 @@ def switch(
             deployment.name,
         ],
     )
-    connection.execute(
-        "UPDATE sqlml.versions SET state = CASE WHEN version = ? THEN 'active' WHEN state = 'active' THEN 'retired' ELSE state END"
-        " WHERE deployment = ?",
-        [version.version, deployment.name],
-    )
     records.record_history(
         connection,
         deployment.name,
@@ -69,7 +64,7 @@ def switch(
         who=jobs.user(),
         job_id=job_id,
         why=why,
-        from_version=deployment.active_version,
+        from_version=before,
         to_version=version.version,
     )
     if live_wanted:
@@ -86,6 +81,16 @@ def hang_triggers(connection: Connection, version: Version, job_id: str) -> None
     target = target_of(connection, version)
     upstream = live.upstream_table(connection, target.relation, version.key_columns)
     live.turn_on(connection, version, target, job_id, upstream)
+
+
+def can_be_live(connection: Connection, version: Version) -> bool:
+    """Whether triggers can keep this version's predictions current once it is active."""
+    if version.source is None:
+        return False
+    relation = target_of(connection, version).relation
+    upstream = live.upstream_table(connection, relation, version.key_columns)
+    owns = records.deployment(connection, version.deployment).owns_source
+    return owns or live.why_not(facts(connection), relation, upstream, version.engine) is None
 
 
 def followers(connection: Connection, upstream: str) -> list[Deployment]:

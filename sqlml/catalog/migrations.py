@@ -226,6 +226,14 @@ def labellings(connection: Connection) -> None:
     )
 
 
+def lifecycle(connection: Connection) -> None:
+    # Why an attempt failed, of versions whose state is that.
+    connection.execute("ALTER TABLE sqlml.versions ADD COLUMN failure VARCHAR")
+    # What the database itself calls the user, beside the operating system's name: a claim too.
+    connection.execute("ALTER TABLE sqlml.history ADD COLUMN database_user VARCHAR")
+    connection.execute("UPDATE sqlml.versions SET state = 'planned' WHERE state = 'staged'")
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first catalog", first_catalog),
     # JSON: where an artifact store keeps each file, under which id, with its sha256; NULL where the store does not say.
@@ -235,7 +243,10 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("answers of then, which verify compares with those of now", recorded_answers),
     ("models that are read one at a time", models_uncompressed),
     ("labels that were observed", labellings),
+    ("states of the lifecycle, failed attempts, and the database's own notion of who", lifecycle),
 )
+LIFECYCLE = 1 + [change for _, change in MIGRATIONS].index(lifecycle)
+"""The migration since which a version can be planned, shadow or failed."""
 
 
 def schema_exists(connection: Connection, name: str = SCHEMA) -> bool:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlml import sql
-from sqlml.catalog.migrations import applied
+from sqlml.catalog import states
+from sqlml.catalog.migrations import LIFECYCLE, applied
 from sqlml.errors import Conflict, NotDeployed, choices
 from sqlml.signature import Signature
 
@@ -77,6 +78,7 @@ class Version:
     # A file that no deploy has brought up to date is read as it is: its table has no such column yet.
     artifact_store: str | None = field(default=None, metadata={SINCE: 2})
     model_env: str | None = field(default=None, metadata={SINCE: 3})
+    failure: str | None = field(default=None, metadata={SINCE: LIFECYCLE})
 
     @property
     def contract(self) -> Signature:
@@ -102,6 +104,8 @@ def _read(
     made: list[Row] = []
     for row in rows.fetchall():
         fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in zip(names, row, strict=True)}
+        if kind is Version:
+            fields["state"] = states.OF_OLD.get(fields["state"], fields["state"])
         made.append(kind(**fields))  # Any: DuckDB's values, of the types that the migration gives the columns
     return made
 
@@ -205,6 +209,9 @@ def record_history(
     to_version: int | None = None,
     why: str | None = None,
 ) -> None:
+    """Append a row, in the caller's transaction: rows of the history are never changed. `who` and what the database
+    calls its user are claims, not proofs: whoever may write to the file may write anything there."""
+    found = connection.execute("SELECT current_user").fetchone()
     insert(
         connection,
         "history",
@@ -217,5 +224,7 @@ def record_history(
             "who": who,
             "job_id": job_id,
             "happened_at": now(),
+            # A file whose catalog is an older one has no such column.
+            **({"database_user": None if found is None else found[0]} if applied(connection) >= LIFECYCLE else {}),
         },
     )

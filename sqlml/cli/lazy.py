@@ -18,6 +18,8 @@ COMMANDS = {
     "diff": ("predictions", "Compare what two deployment versions predict."),
     "label": ("labels", "Join labels that were observed to the predictions that were current then."),
     "metrics": ("labels", "Show what the labels say of each version: accuracy, AUC, calibration, errors."),
+    "promote": ("lifecycle", "Make a shadow the active deployment version."),
+    "retire": ("lifecycle", "Take a shadow, or a version that was not finished, out of the running."),
     "rollback": ("deployments", "Make an earlier deployment version active again."),
     "undeploy": ("deployments", "Remove a deployment's functions, views and triggers."),
     "live": ("deployments", "Turn triggers that keep predictions up to date on or off."),

@@ -101,6 +101,7 @@ def plan(
 @click.argument("reference")
 @options.model
 @click.option("--no-score", is_flag=True, help="Active at once; predictions come with the first score.")
+@click.option("--shadow", is_flag=True, help="Score it beside the active version, which stays active until promote.")
 @click.option(
     "--storage-version",
     metavar="vX.Y.Z",
@@ -113,6 +114,7 @@ def plan(
 def deploy(
     reference: str,
     no_score: bool,
+    shadow: bool,
     storage_version: str | None,
     database: str | None,
     tracking_uri: str | None,
@@ -126,6 +128,7 @@ def deploy(
     \b
       sqlml deploy churn:Production --table customers --key customer_id
       sqlml deploy churn:2                          the table and key it has already
+      sqlml deploy churn:3 --shadow                 beside the active version: then diff, promote or retire
       sqlml deploy churn:1 --key "id BIGINT"        makes churn.inputs: insert rows, read predictions
     """
     found = options.settings(
@@ -134,7 +137,7 @@ def deploy(
     arguments = options.deployment_arguments(found, reference, **given)
     with connection.writing(database, storage_version=storage_version) as opened:
         deployed = sqlml.deploy_db(
-            opened, reference, score=not no_score, listener=output.listener(as_json), **arguments
+            opened, reference, score=not no_score, shadow=shadow, listener=output.listener(as_json), **arguments
         )
     assert isinstance(deployed, sqlml.Deployed)  # a job only with wait=False
     views.result(deployed, deployed.sentence(), as_json)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlml.jobs import JobRecord
     from sqlml.lineage.tree import Node
     from sqlml.planning import Plan
+    from sqlml.promoting import Promoted
     from sqlml.scoring import Scored
     from sqlml.state import Event, Status
     from sqlml.verification import Check, Verification
@@ -98,7 +99,7 @@ def scored(results: Sequence[Scored], as_json: bool) -> None:
     if as_json:
         output.as_json([one.to_dict() for one in results])
         return
-    for one in results:
+    for one in (found for result in results for found in (result, *result.shadows)):
         parts = [f"{one.rows:,} rows scored"]
         parts += [f"{one.failed:,} of them without a prediction (see their error)"] if one.failed else []
         parts += [f"{one.removed:,} removed"] if one.removed else []
@@ -113,10 +114,39 @@ def difference(found: Difference) -> None:
         data(f"only in v{found.before}: {found.only_before:,} rows; only in v{found.after}: {found.only_after:,} rows")
     if found.confusion:
         data("\nLabels, all of them:")
-        output.table((f"v{found.before}", f"v{found.after}", "rows"), found.confusion)
+        _confusion(found)
     if found.movers:
         data("\nRows that move most:")
         output.table((*found.key_columns, f"v{found.before}", f"v{found.after}", "move"), found.movers)
+
+
+WIDEST = 12
+"""Classes that a table has columns for; of more, the pairs that occur are listed."""
+
+
+def _confusion(found: Difference) -> None:
+    """A row for each label of the version before, a column for each of the other one, and how many were kept."""
+    labels = sorted({label for pair in found.confusion for label in pair[:2]}, key=lambda label: (label is None, label))
+    if len(labels) > WIDEST:
+        output.table((f"v{found.before}", f"v{found.after}", "rows"), found.confusion)
+        return
+    counts = {(before, after): rows for before, after, rows in found.confusion}
+    shown = ["(none)" if label is None else label for label in labels]
+    rows = []
+    for name, before in zip(shown, labels, strict=True):
+        line = [counts.get((before, after), 0) for after in labels]
+        kept = f"{counts.get((before, before), 0) / sum(line):.1%}" if sum(line) else ""
+        rows.append((name, *line, kept))
+    output.table((f"v{found.before} \\ v{found.after}", *shown, "kept"), rows)
+
+
+def promoted(done: Promoted) -> None:
+    if done.from_version == done.to_version:
+        data(f"{done.name} v{done.to_version} is the active version already.")
+        return
+    for sentence in done.changes:
+        data(sentence)
+    data(f"{done.name} v{done.to_version} is active (it was v{done.from_version}).")
 
 
 def statuses(found: Sequence[Status]) -> None:
@@ -153,10 +183,19 @@ def _predictions(one: Status) -> str | None:
 
 def events(found: Sequence[Event]) -> None:
     rows = [
-        (e.happened_at, e.deployment, e.action, _step(e.from_version, e.to_version), e.who, e.why or "", e.job_id or "")
+        (
+            e.happened_at,
+            e.deployment,
+            e.action,
+            _step(e.from_version, e.to_version),
+            e.who,
+            e.database_user or "",
+            e.why or "",
+            e.job_id or "",
+        )
         for e in found
     ]
-    output.table(("when (UTC)", "deployment", "action", "version", "who", "why", "job"), rows)
+    output.table(("when (UTC)", "deployment", "action", "version", "who", "database user", "why", "job"), rows)
 
 
 def _step(before: int | None, after: int | None) -> str:

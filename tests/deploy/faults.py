@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 import sqlml
-from sqlml.catalog import records
+from sqlml.catalog import records, states
 
 
 class InjectedFault(Exception):
@@ -57,9 +57,10 @@ def assert_whole(connection: duckdb.DuckDBPyConnection, name: str = "churn") -> 
     assert serious == []
     versions = records.versions(connection, name)
     assert [v.version for v in versions] == list(range(1, len(versions) + 1))
+    assert {v.version: v.state for v in versions} == states_told(list(reversed(sqlml.history(connection, name))))
     active = [v.version for v in versions if v.state == "active"]
     assert active == ([] if deployment.active_version is None else [deployment.active_version])
-    for version in (v for v in versions if v.state != "undeployed"):
+    for version in (v for v in versions if v.state in states.CALLABLE):
         table = f'"{name}"."{version.prediction_table}"'
         doubled = connection.execute(f"SELECT count(*) - count(DISTINCT customer_id) FROM {table}").fetchone()
         assert doubled == (0,)
@@ -90,3 +91,20 @@ def assert_current(connection: duckdb.DuckDBPyConnection, name: str = "churn") -
         f'SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM "{name}".current)'
     ).fetchone()
     assert counts[0] == counts[1]
+
+
+def states_told(events: list[Any]) -> dict[int, str]:
+    """What the history alone says about the state of each version."""
+    told: dict[int, str] = {}
+    for event in events:
+        if event.action in ("activate", "promote", "rollback"):
+            if event.from_version is not None:
+                told[event.from_version] = "retired"
+            told[event.to_version] = "active"
+        elif event.action == "retire":
+            told[event.from_version] = "retired"
+        elif event.action == "undeploy":
+            told = {number: "failed" if state == "failed" else "undeployed" for number, state in told.items()}
+        elif event.to_version is not None and event.action in ("stage", "shadow", "fail"):
+            told[event.to_version] = {"stage": "planned", "shadow": "shadow", "fail": "failed"}[event.action]
+    return told

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 import sqlml
-from sqlml.errors import Conflict, DatabaseLocked, SqlmlError
+from sqlml.errors import Conflict, DatabaseLocked, IllegalMove, SqlmlError
 from tests.deploy.conftest import fill
 from tests.deploy.faults import assert_current, assert_whole
 
@@ -59,6 +59,23 @@ def test_one_of_two_deployments_at_once_loses_cleanly(connection: Any) -> None:
         sqlml.score(connection, "churn")
         assert_current(connection)
         sqlml.undeploy(connection, "churn", drop_predictions=True)
+
+
+def test_promotions_retirements_and_rollbacks_at_once_leave_legal_states(connection: Any) -> None:
+    sqlml.deploy_db(connection, "churn:1", table="customers", key="customer_id")
+    for threshold in (None, 0.4):
+        sqlml.deploy_db(connection, "churn:2", shadow=True, threshold=threshold)
+    raised = in_threads(
+        lambda: sqlml.promote(connection.cursor(), "churn", version=2),
+        lambda: sqlml.promote(connection.cursor(), "churn", version=3),
+        lambda: sqlml.retire(connection.cursor(), "churn", version=3),
+        lambda: sqlml.score(connection.cursor(), "churn"),
+    )
+    assert all(error is None or isinstance(error, Conflict | IllegalMove) for error in raised), raised
+    assert raised.count(None) >= 1
+    assert_whole(connection)
+    sqlml.score(connection, "churn")
+    assert_current(connection)
 
 
 @pytest.mark.parametrize("live", [False, True])

@@ -1,0 +1,119 @@
+"""kill -9 at random points of deploy --shadow, promote, rollback and retire.
+
+Some dozens of times here, half of them before a statement and half at any moment; SQLML_KILLS=200 is the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sqlml
+from sqlml.catalog import records
+from tests.deploy.conftest import fill
+from tests.deploy.faults import assert_current, assert_whole
+from tests.deploy.killed_often import LONGEST_S, ROUTINES
+from tests.deploy.test_faults import change_customers, deployed, deployed_twice
+
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("converted")]
+
+KILLS = int(os.environ.get("SQLML_KILLS", "24"))
+
+
+def shadowed(connection: Any) -> None:
+    deployed(connection)
+    sqlml.deploy_db(connection, "churn:2", shadow=True)
+
+
+BEFORE = {"deploy --shadow": deployed, "promote": shadowed, "rollback": deployed_twice, "retire": shadowed}
+WANTED = {
+    "deploy --shadow": ["active", "shadow"],
+    "promote": ["retired", "active"],
+    "rollback": ["active", "retired"],
+    "retire": ["active", "retired"],
+}
+
+
+class Killer:
+    """Runs a routine on a copy of a file, in another process."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def run(self, database: Path, routine: str, fail_at: int = 0, seconds: float = 0) -> tuple[bool, int, float]:
+        """Whether it was killed, how many statements it ran, and its seconds."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([str(database), routine, fail_at, seconds]) + "\n")
+        self._process.stdin.flush()
+        killed, code, number, took = json.loads(self._process.stdout.readline())
+        assert killed or code == 0
+        assert took < LONGEST_S
+        return killed, number, took
+
+
+@pytest.fixture(scope="module")
+def killer(tmp_path_factory: pytest.TempPathFactory, prepared_versions: object) -> Iterator[Killer]:
+    prepared = tmp_path_factory.mktemp("prepared") / "prepared.pickle"
+    prepared.write_bytes(pickle.dumps(prepared_versions))
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.deploy.killed_often", str(prepared)],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PYTHONPATH": "."},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield Killer(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.mark.parametrize("routine", ROUTINES)
+def test_a_kill_at_a_random_point_leaves_legal_states_and_the_next_try_succeeds(
+    routine: str, tmp_path: Path, customer_rows: object, killer: Killer
+) -> None:
+    start, chance, killed = tmp_path / "start.duckdb", random.Random(routine), 0
+    with sqlml.connect(start) as connection:
+        fill(connection, customer_rows, 60)
+        BEFORE[routine](connection)
+        change_customers(connection)
+    counted = shutil.copy(start, tmp_path / "counted.duckdb")
+    _, statements, took = killer.run(counted, routine)
+    for number in range(-(-KILLS // len(ROUTINES))):
+        database = shutil.copy(start, tmp_path / f"killed{number}.duckdb")
+        point = (
+            {"seconds": chance.uniform(0.2 * took, 1.1 * took)}
+            if number % 2
+            else {"fail_at": chance.randint(1, statements)}
+        )
+        killed += killer.run(database, routine, **point)[0]
+        with sqlml.connect(database) as connection:
+            assert_whole(connection)
+            ROUTINES[routine](connection)
+            assert [v.state for v in records.versions(connection, "churn")] == WANTED[routine], point
+            sqlml.score(connection, "churn")
+            assert_current(connection)
+            if "shadow" in WANTED[routine]:
+                assert_same_keys(connection)
+        database.unlink()
+    assert killed >= KILLS // len(ROUTINES) // 2
+
+
+def assert_same_keys(connection: Any) -> None:
+    """The shadow has each source row once, as the active version has."""
+    rows = connection.execute(
+        "SELECT count(*) FROM customers c FULL JOIN churn.predictions_v2 p USING (customer_id)"
+        " WHERE p.prediction IS DISTINCT FROM CASE WHEN c.customer_id IS NOT NULL THEN churn.predict_v2(c) END"
+    ).fetchone()
+    assert rows == (0,)
