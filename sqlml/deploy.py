@@ -23,10 +23,10 @@ from sqlml import (
     openlineage,
     parity,
     pyfunc,
-    registry,
     restoring,
     sql,
     stage,
+    writing_back,
 )
 from sqlml.catalog import leases, migrations, model_files, records, states
 from sqlml.catalog.records import Version
@@ -161,7 +161,7 @@ def _deploy(connection: Connection, options: Options, job: jobs.Job) -> Deployed
             score_it = _score_beside if options.shadow else _score_and_switch
             scored = score_it(connection, options, prepared, version, job, askers)
             state = states.state_of(connection, version.deployment, version.version)
-        _write_back(connection, prepared, version, job)
+        writing_back.after(connection, job, prepared.name, version.version)
         deployed = Deployed(
             name=prepared.name,
             version=version.version,
@@ -367,11 +367,6 @@ def _wants_live(connection: Connection, options: Options, prepared: Prepared, is
         return False  # a live deployment stays so with an engine that every shell has, or with one that was asked for
     upstream = live.upstream_table(connection, prepared.relation, prepared.keys) if prepared.relation else None
     return live.why_not(facts(connection), prepared.relation, upstream, prepared.engine.name) is None
-
-
-def _write_back(connection: Connection, prepared: Prepared, version: Version, job: jobs.Job) -> None:
-    warning = registry.tag(prepared.model, stage.tags(prepared, version, facts(connection).name))
-    job.log("write back", warning or "the model version's tags say where it is deployed")
 
 
 def _deployment_row(prepared: Prepared, version: Version) -> records.Deployment:

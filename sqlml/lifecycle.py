@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlml import jobs, live, objects, pyfunc, sql
+from sqlml import jobs, live, objects, pyfunc, sql, writing_back
 from sqlml.catalog import leases, migrations, records, states
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
@@ -89,6 +89,7 @@ def rollback(
         if target.prediction_table is not None:
             with pyfunc.askers(connection, policy, partial(job.log, "score")) as askers:
                 scored = score_version(connection, target, job, askers)
+        writing_back.after(connection, job, deployment.name)
         return RolledBack(deployment.name, current.version, target.version, scored, job.id)
 
 
@@ -232,6 +233,7 @@ def undeploy(
             states.end(connection, deployment.name)
             connection.execute("DELETE FROM sqlml.deployments WHERE name = ?", [deployment.name])
             leases.end_with_deployment(connection, deployment.name)
+        writing_back.after(connection, job, deployment.name)
         job.log("undeploy", f"{deployment.name}: {len(dropped)} objects dropped, {len(kept)} tables kept")
     return Undeployed(deployment.name, tuple(dropped), tuple(kept), job.id)
 

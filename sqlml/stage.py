@@ -15,7 +15,6 @@ from sqlml.convert.pyfunc import PyfuncModel
 from sqlml.deployment import Options
 from sqlml.predictions import insert_predictions, target_of
 from sqlml.prepare import Prepared
-from sqlml.registry.artifacts import DIGEST_TAG
 from sqlml.registry.store import shown
 from sqlml.state import exists
 from sqlml.version import __version__
@@ -189,16 +188,3 @@ def fill_for_comparison(connection: Connection, version: Version, askers: pyfunc
     query = target.keyed(target.all_rows().limit(ASKED_ROWS))
     with pyfunc.answered(connection, lambda: askers.worker(version), version.contract, query, target.keys) as answers:
         connection.execute(insert_predictions(target, nobody, answers))
-
-
-def tags(prepared: Prepared, version: Version, database: str) -> dict[str, str]:
-    """What the model version says in MLflow about where it is deployed."""
-    prefix = f"sqlml.{database}.{version.deployment}"
-    return {
-        f"{prefix}.version": str(version.version),
-        f"{prefix}.engine": version.engine,
-        f"{prefix}.deployed_at": version.deployed_at.isoformat(timespec="seconds"),
-        **({} if version.engine == "pyfunc" else {f"{prefix}.onnx_sha256": version.model_sha256}),
-        # Where the store keeps no hashes, the first deployment's is what every later download is compared with.
-        DIGEST_TAG: version.artifact_sha256,
-    }

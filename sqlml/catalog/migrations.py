@@ -234,6 +234,19 @@ def lifecycle(connection: Connection) -> None:
     connection.execute("UPDATE sqlml.versions SET state = 'planned' WHERE state = 'staged'")
 
 
+def write_backs(connection: Connection) -> None:
+    connection.execute(
+        """CREATE TABLE sqlml.write_backs (
+            deployment VARCHAR NOT NULL,
+            version INTEGER NOT NULL,
+            tries INTEGER NOT NULL,
+            problem VARCHAR,              -- of the last try
+            wanted_at TIMESTAMP NOT NULL,
+            tried_at TIMESTAMP
+        )"""
+    )
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first catalog", first_catalog),
     # JSON: where an artifact store keeps each file, under which id, with its sha256; NULL where the store does not say.
@@ -244,7 +257,11 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("models that are read one at a time", models_uncompressed),
     ("labels that were observed", labellings),
     ("states of the lifecycle, failed attempts, and the database's own notion of who", lifecycle),
+    # A row is what MLflow is still to be told: written before it is tried, removed when it is done.
+    ("what MLflow is still to be told", write_backs),
 )
+KEEPS_WRITE_BACKS = 1 + [change for _, change in MIGRATIONS].index(write_backs)
+"""The migration since which what MLflow is still to be told is remembered."""
 LIFECYCLE = 1 + [change for _, change in MIGRATIONS].index(lifecycle)
 """The migration since which a version can be planned, shadow or failed."""
 

@@ -76,7 +76,10 @@ def _model_edges(version: Version, run: Mapping[str, Any]) -> list[Edge]:
         return found
     found.insert(0, Edge("run", str(run_id), "model version", model, run.get("experiment")))
     for dataset in run.get("datasets") or ():
-        found.insert(0, Edge("dataset", dataset_name(dataset), "run", str(run_id), dataset.get("source")))
+        source = dataset.get("source")
+        if source and dataset.get("version"):
+            source = f"{source} at version {dataset['version']}"
+        found.insert(0, Edge("dataset", dataset_name(dataset), "run", str(run_id), source))
     return found
 
 

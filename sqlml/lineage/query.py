@@ -188,7 +188,12 @@ def _origin(version: Version) -> Origin:
         run_id=version.run_id or run.get("run_id"),
         experiment=run.get("experiment"),
         datasets=tuple(
-            {"dataset": dataset_name(d), "source": d.get("source"), "context": d.get("context")}
+            {
+                "dataset": dataset_name(d),
+                "source": d.get("source"),
+                "context": d.get("context"),
+                "version": d.get("version"),
+            }
             for d in run.get("datasets") or ()
         ),
         deployed_by=version.deployed_by,

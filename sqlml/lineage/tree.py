@@ -55,7 +55,12 @@ def _name(source: str) -> str:
 
 def _model(origin: Origin) -> tuple[Node, ...]:
     datasets = tuple(
-        Node(f"dataset: {d['dataset']}" + (f" from {d['source']}" if d["source"] else "")) for d in origin.datasets
+        Node(
+            f"dataset: {d['dataset']}"
+            + (f" from {d['source']}" if d["source"] else "")
+            + (f" at version {d['version']}" if d["version"] else "")
+        )
+        for d in origin.datasets
     )
     where = f" in experiment {origin.experiment}" if origin.experiment else ""
     run = Node(f"run: {origin.run_id}{where}" if origin.run_id else "run: not known", datasets)

@@ -1,12 +1,13 @@
 """A reference becomes a model version, its files and its history, from an MLflow registry or a path."""
 
-from sqlml.registry.artifacts import Artifact, download
+from sqlml.registry.artifacts import DIGEST_TAG, Artifact, download
 from sqlml.registry.files import ArtifactFile
 from sqlml.registry.references import ModelVersion, all_versions, resolve
 from sqlml.registry.runs import RunFacts, TrainingDataset, run_facts, tag
 from sqlml.registry.store_manifest import StoredFile, StoreManifest
 
 __all__ = [
+    "DIGEST_TAG",
     "Artifact",
     "ArtifactFile",
     "ModelVersion",

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlml.errors import RegistryError
+from sqlml.errors import ModelNotFound, RegistryError
+from sqlml.registry.artifacts import DIGEST_TAG
 from sqlml.registry.references import ModelVersion
 from sqlml.registry.store import opened
 
@@ -25,6 +26,8 @@ class TrainingDataset:
     source_type: str
     context: str | None
     columns: tuple[tuple[str, str], ...]
+    version: str | None = None
+    """Of the source, where it has versions: a Delta table's, a Hugging Face revision."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def _dataset(entry: DatasetInput) -> TrainingDataset:
         source_type=entry.dataset.source_type,
         context=tags.get("mlflow.data.context"),
         columns=_columns(entry.dataset.schema),
+        version=_version(entry.dataset.source),
     )
 
 
@@ -85,10 +89,22 @@ def _source(text: str) -> str:
         described = json.loads(text)
     except ValueError:
         return text
-    for key in ("uri", "url", "path"):
+    for key in ("uri", "url", "path", "delta_table_name", "table_name"):
         if isinstance(described, dict) and isinstance(described.get(key), str):
             return str(described[key])
     return text
+
+
+def _version(text: str) -> str | None:
+    """The source's own version inside MLflow's JSON."""
+    try:
+        described = json.loads(text)
+    except ValueError:
+        return None
+    for key in ("delta_table_version", "version", "revision", "snapshot_id"):
+        if isinstance(described, dict) and isinstance(described.get(key), int | str) and described[key] != "":
+            return str(described[key])
+    return None
 
 
 def _columns(schema: str | None) -> tuple[tuple[str, str], ...]:
@@ -100,13 +116,31 @@ def _columns(schema: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def tag(model_version: ModelVersion, tags: Mapping[str, str]) -> str | None:
-    """Set tags on the registered version: best effort. Returns a warning if it could not be done, else None."""
-    if model_version.number is None:
+    """Set tags on the registered version and on its run: best effort. Returns a warning if that failed, else None.
+
+    One of them that MLflow no longer has cannot be told, and is no failure.
+    """
+    if model_version.number is None and model_version.run_id is None:
         return None
     try:
         with opened(model_version.tracking_uri, model_version.registry_uri) as store:
-            for key, value in tags.items():
+            for key, value in tags.items() if model_version.number is not None else ():
                 store.client.set_model_version_tag(model_version.name, str(model_version.number), key, value)
+    except ModelNotFound:
+        pass
+    except RegistryError as error:
+        return f"MLflow was not told about it: {error.message}"
+    if model_version.run_id is None:
+        return None
+    try:
+        with opened(model_version.tracking_uri, model_version.registry_uri) as store:
+            from mlflow.entities import RunTag
+
+            # A run may have made several models: what identifies one's files is no fact about it.
+            of_run = [RunTag(key, value) for key, value in tags.items() if key != DIGEST_TAG]
+            store.client.log_batch(model_version.run_id, tags=of_run)
+    except ModelNotFound:
+        pass
     except RegistryError as error:
         return f"MLflow was not told about it: {error.message}"
     return None
