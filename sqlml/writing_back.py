@@ -138,7 +138,13 @@ def _tell(connection: Connection, version: Version) -> str | None:
 
 
 def tags(connection: Connection, version: Version) -> dict[str, str]:
-    """What MLflow is to say about a version, on the model version and on its run."""
+    """What MLflow is to say about a version, on the model version and on its run.
+
+    Of several deployment versions of one model version (with another threshold or engine) the active one counts, else
+    the latest; the history is that of all.
+    """
+    same = [v for v in records.versions(connection, version.deployment) if _model(v) == _model(version)]
+    version = next((v for v in same if v.state == "active"), same[-1] if same else version)
     database = facts(connection).name
     # MLflow allows letters, digits and these in the name of a tag.
     prefix = re.sub(r"[^\w./ -]", "_", f"sqlml.{database}.{version.deployment}")
@@ -150,7 +156,7 @@ def tags(connection: Connection, version: Version) -> dict[str, str]:
         f"{prefix}.deployed_at": version.deployed_at.isoformat(timespec="seconds"),
         **({} if version.engine == "pyfunc" else {f"{prefix}.onnx_sha256": version.model_sha256}),
         **({} if parity is None else {f"{prefix}.parity": parity}),
-        f"{prefix}.history": _history(connection, version),
+        f"{prefix}.history": _history(connection, version.deployment, [v.version for v in same]),
         # Where the store keeps no hashes, the first deployment's is what every later download is compared with.
         DIGEST_TAG: version.artifact_sha256,
     }
@@ -168,12 +174,16 @@ def _parity(connection: Connection, version: Version) -> str | None:
     return f"{'passed' if row[0] else 'failed'} on {row[1]} rows{difference}"
 
 
-def _history(connection: Connection, version: Version) -> str:
+def _model(version: Version) -> tuple[str | None, ...]:
+    return version.registry_uri, version.model_name, version.model_version, version.run_id
+
+
+def _history(connection: Connection, deployment: str, versions: list[int]) -> str:
     """JSON, the latest first, as many events as there is room for."""
     rows = connection.execute(
         "SELECT happened_at, action, from_version, to_version, who, why FROM sqlml.history WHERE deployment = $1"
-        " AND (from_version = $2 OR to_version = $2) ORDER BY happened_at DESC LIMIT 50",
-        [version.deployment, version.version],
+        " AND (list_contains($2::INTEGER[], from_version) OR list_contains($2::INTEGER[], to_version)) ORDER BY happened_at DESC LIMIT 50",
+        [deployment, versions],
     ).fetchall()
     shown: list[dict[str, Any]] = []  # Any: JSON
     for at, action, before, now, who, why in rows:

@@ -145,6 +145,20 @@ def test_a_routine_tells_of_the_versions_that_its_history_names(deployed: Deploy
     assert "where churn v1 is deployed" in job.lines[-1].message
 
 
+def test_of_two_deployment_versions_of_one_model_version_the_active_one_counts(deployed: Deployed) -> None:
+    connection = deployed.connection
+    connection.execute(
+        "INSERT INTO sqlml.versions SELECT * REPLACE (2 AS version, 'retired' AS state) FROM sqlml.versions"
+    )
+    deployed.record("activate", 1, 2)
+    deployed.record("rollback", 2, 1)
+    first, second = (writing_back.tags(connection, version) for version in records.versions(connection, "churn"))
+
+    assert first == second
+    assert (first["sqlml.memory.churn.version"], first["sqlml.memory.churn.state"]) == ("1", "active")
+    assert len(json.loads(first["sqlml.memory.churn.history"])) == 3
+
+
 def test_a_long_history_is_cut_at_its_old_end(deployed: Deployed) -> None:
     for number in range(60):
         deployed.record("activate", None, 1, why=f"{number} " + "x" * 800)
