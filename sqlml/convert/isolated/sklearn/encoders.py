@@ -83,7 +83,9 @@ def encodings(ctx: Context, est: Estimator, table: Table, step: str, widths: lis
             wish_missing(ctx, feature, "nan" if nan_at else "none")
         at = none_at if feature.text and missing_as(ctx, feature) == "none" else nan_at
         keys, chosen = keys_of(est, feature, categories, step)
-        done.append(Encoding(keys, rows[chosen], rows[at[0]] if at else unknown, unknown))
+        # 10,000 categories are 800 MB of rows: they are copied only where some are left out.
+        kept = rows if len(chosen) == len(rows) else rows[chosen]
+        done.append(Encoding(keys, kept, rows[at[0]] if at else unknown, unknown))
     return done
 
 
@@ -175,19 +177,19 @@ def one_hot(ctx: Context, feature: Feature, tensor: str, encoding: Encoding) -> 
     """The outputs of one column, [N, width]."""
     graph = ctx.graph
     base = np.zeros(encoding.rows.shape[1]) if encoding.unknown is None else encoding.unknown
-    keys, rows = list(encoding.keys), [row - base for row in encoding.rows]
+    keys = list(encoding.keys)
+    weights = encoding.rows - base if base.any() else encoding.rows
     separate = False
     if feature.nan and encoding.missing is not None and (encoding.missing != base).any():
         # A missing text is a key like any other; NaN equals nothing and needs its own column.
         separate = not feature.text
         keys += [] if separate else [MISSING_TEXT]
-        rows.append(encoding.missing - base)
-    weights = np.array(rows).reshape(len(rows), -1)
+        weights = np.vstack([weights, encoding.missing - base])
     if not separate and not base.any():
         plain = simple_columns(weights)
         if plain is not None:
             return matches(ctx, feature, tensor, tuple(keys[k] for k in plain))
-    used = [k for k in range(len(rows)) if weights[k].any()]
+    used = [k for k in range(len(weights)) if weights[k].any()]
     in_keys = [k for k in used if k < len(keys)]
     parts = [matches(ctx, feature, tensor, tuple(keys[k] for k in in_keys))] if in_keys else []
     if separate:
