@@ -3,15 +3,14 @@
 #
 #   address   the tests under AddressSanitizer (a nightly Rust); every instruction set that the processor has
 #   valgrind  the unit tests and undamaged models under valgrind, which knows no AVX-512: up to AVX2
-#   duckdb    a DuckDB session with the extension loaded under valgrind (DUCKDB names a shell of 1.5.6 or later)
+#   duckdb    a DuckDB session with the extension loaded under valgrind: the statements of test/sql/ and a scan of two
+#             threads (DUCKDB names a shell of 1.5.6 or later; python3 has to have the package duckdb)
 #
 # Without arguments: all of them; what is not installed is said and left out.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}
 export SQLML_MUTATIONS=${SQLML_MUTATIONS:-3000}
-# One process: valgrind and the sanitizer watch the one that they start.
-export SQLML_ONE_PROCESS=1
 host=x86_64-unknown-linux-gnu
 
 has_nightly() { rustup run nightly rustc -vV > /dev/null 2>&1; }
@@ -26,7 +25,8 @@ address() {
 valgrind_tests() {
   command -v valgrind > /dev/null || { echo "valgrind: left out, it is not installed" >&2; return 0; }
   # Damaged models cost minutes there and have AddressSanitizer.
-  SQLML_MUTATIONS=${SQLML_VALGRIND_MUTATIONS:-50} SQLML_ISA=avx2 \
+  # One process: valgrind watches the one that it starts.
+  SQLML_ONE_PROCESS=1 SQLML_MUTATIONS=${SQLML_VALGRIND_MUTATIONS:-50} SQLML_ISA=avx2 \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=no" \
     cargo test --quiet --lib --test mutation
 }
@@ -40,19 +40,25 @@ duckdb_session() {
   mkdir -p "$folder"
   python3 append_metadata.py "$CARGO_TARGET_DIR/debug/libsqlml.so" "$folder/sqlml.duckdb_extension"
   SQLML_WRITE_MODEL=$model cargo test --quiet --test mutation a_model_to_show -- --ignored > /dev/null
+  local scan="SELECT sum(sqlml_f64(getvariable('model'), NULL, NULL, i / 7e3 - 2, random(), CASE WHEN i % 5 > 0 THEN 0.5 END))"
+  {
+    python3 test/run.py --print
+    echo "SET threads = 2; CREATE TABLE many AS SELECT i FROM range(400000) r(i);"
+    echo "SET VARIABLE model = (SELECT sqlml_load(content) FROM read_blob('$model'));"
+    echo "$scan FROM many;"
+    echo "SELECT sqlml_version(), length(sqlml_describe(getvariable('model'))), count(*) FROM sqlml_models();"
+  } > "$folder/session.sql"
+  # Some statements are to fail, so the shell ends with 1; a crash ends with more.
+  local code=0
+  SQLML_ISA=avx2 valgrind --quiet --leak-check=no --error-limit=no --num-callers=40 --log-file="$folder/log" \
+    "$shell" -unsigned -cmd "LOAD '$folder/sqlml.duckdb_extension'" < "$folder/session.sql" > "$folder/out" 2>&1 || code=$?
+  tail -n 6 "$folder/out"
   # What DuckDB itself does to memory is not looked at: only reports with the extension on the stack count.
-  SQLML_ISA=avx2 valgrind --leak-check=no --error-limit=no --num-callers=40 --log-file="$folder/log" \
-    "$shell" -unsigned -c "SET threads = 2" -c "LOAD '$folder/sqlml.duckdb_extension'" \
-    -c "SELECT sqlml_version()" \
-    -c "SET VARIABLE model = (SELECT sqlml_load(content) FROM read_blob('$model'))" \
-    -c "SELECT sum(sqlml_f64(getvariable('model'), NULL, NULL, i / 7e3 - 2, random(), CASE WHEN i % 5 > 0 THEN 0.5 END)) FROM range(20000) r(i)" \
-    -c "SELECT count(*) FROM sqlml_models()" \
-    -c "SELECT length(sqlml_describe(getvariable('model')))"
-  if grep -q "sqlml" "$folder/log"; then
-    cat "$folder/log"
+  if [ "$code" -gt 1 ] || ! grep -q avx2 "$folder/out" || grep -q sqlml "$folder/log"; then
+    echo "duckdb: the shell ended with $code" >&2
+    cat "$folder/log" >&2
     return 1
   fi
-  tail -n 1 "$folder/log"
 }
 
 [ $# -gt 0 ] || set -- address valgrind duckdb

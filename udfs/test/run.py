@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Runs test/sql/*.test against an extension, with the duckdb that Python has: run.py <extension> [file.test ...]
 
+`run.py --print` prints their statements instead, for a shell.
+
 The files are sqllogictest files, as extension-ci-tools' runner reads them; this one knows as much of the format as they
 use: `require sqlml`, `statement ok`, `statement error` and `query <types> [rowsort]` with the expected text behind `----`.
 """
@@ -48,11 +50,16 @@ def rows_of(con: duckdb.DuckDBPyConnection, query: str) -> "list[str]":
     return ["\t".join(map(as_text, row)) for row in relation.project("CAST(COLUMNS(*) AS VARCHAR)").fetchall()]
 
 
+def parted(lines: "list[str]") -> "tuple[str, list[str]]":
+    """A record's statement, and what it is to give."""
+    cut = lines.index("----") if "----" in lines else len(lines)
+    return "\n".join(lines[1:cut]), lines[cut + 1 :]
+
+
 def mistake(con: duckdb.DuckDBPyConnection, lines: "list[str]") -> "str | None":
     """What is wrong with one record; None if all is as expected."""
     kind, *options = lines[0].split()
-    cut = lines.index("----") if "----" in lines else len(lines)
-    query, expected = "\n".join(lines[1:cut]), lines[cut + 1 :]
+    query, expected = parted(lines)
     try:
         if kind == "statement":
             con.execute(query).fetchall()  # unread, a SELECT has not run
@@ -90,8 +97,12 @@ def failures(extension: Path, file: Path) -> int:
 def main() -> int:
     if len(sys.argv) < 2:
         raise SystemExit(__doc__)
-    extension = Path(sys.argv[1]).resolve()
     files = [Path(name) for name in sys.argv[2:]] or sorted((FOLDER / "sql").glob("*.test"))
+    if sys.argv[1] == "--print":
+        everything = (lines for file in files for _, lines in records(file.read_text("utf-8")))
+        print("\n".join(f"{parted(lines)[0]};" for lines in everything if not lines[0].startswith("require")))
+        return 0
+    extension = Path(sys.argv[1]).resolve()
     count = sum(failures(extension, file) for file in files)
     print(f"DuckDB {duckdb.__version__}: {len(files)} files, {count} failures")
     return 1 if count else 0
