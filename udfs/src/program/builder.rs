@@ -25,6 +25,8 @@ pub struct Builder {
     same: HashMap<Step, Operand>,
     /// What each cast was made of: trees compare what was before it.
     casts: HashMap<Slot, Operand>,
+    /// What each absolute value is of.
+    pub(super) sizes: HashMap<Slot, Operand>,
     texts: Texts,
     opsets: HashMap<String, i64>,
     budget: usize,
@@ -61,6 +63,7 @@ impl Builder {
             tables: HashMap::new(),
             same: HashMap::new(),
             casts: HashMap::new(),
+            sizes: HashMap::new(),
             texts: Texts::default(),
             opsets,
             budget: bytes.saturating_mul(BUDGET).saturating_add(BUDGET_BASE),
@@ -239,6 +242,9 @@ impl Builder {
         if let Some(values) = constants(operands) {
             return Ok(Operand::Constant(elementwise::evaluate(op, &values)?));
         }
+        if let Some(simpler) = self.simpler(op, operands)? {
+            return Ok(simpler);
+        }
         let step = Step::new(op, operands);
         if let Some(known) = self.same.get(&step) {
             return Ok(*known);
@@ -251,9 +257,11 @@ impl Builder {
                     return unsupported("a comparison of two text columns");
                 }
                 let slot = self.slot(kind)?;
-                if let (Op::Cast(_), [from]) = (op, operands) {
-                    self.casts.insert(slot, *from);
-                }
+                match (op, operands) {
+                    (Op::Cast(_), [from]) => self.casts.insert(slot, *from),
+                    (Op::Abs, [of]) => self.sizes.insert(slot, *of),
+                    _ => None,
+                };
                 self.steps
                     .push(elementwise::kernel(op, operands, slot, kind));
                 Operand::Slot(slot)

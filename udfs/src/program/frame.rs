@@ -3,6 +3,7 @@
 use super::plan::Plan;
 use super::{Arm, Column, Element, Kind, Operand, Scalar, Slot, OTHER};
 use crate::error::{Error, Result};
+use crate::kernels::scan::{extent_f32, extent_f64, Extent};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 
@@ -65,8 +66,8 @@ buffered!(u32, code, Code);
 /// What a thread keeps between chunks for one plan: no allocation once it is warm.
 pub struct State {
     pub(super) slots: Vec<Held>,
-    /// Whether a column is without NaN and infinities, where somebody asked.
-    pub(super) finite: Vec<Option<bool>>,
+    /// How large a column's values are, where somebody asked.
+    pub(super) extents: Vec<Option<Extent>>,
     pools: PoolsOf,
     pub(super) scratch: Scratch,
 }
@@ -94,7 +95,7 @@ impl State {
         held.resize_with(slots, Held::default);
         State {
             slots: held,
-            finite: vec![None; slots],
+            extents: vec![None; slots],
             pools: PoolsOf(Pools::default()),
             scratch: Scratch::default(),
         }
@@ -215,17 +216,17 @@ impl Frame<'_> {
         self.hold(slot, copied);
     }
 
-    /// Whether all values are finite; looked at once per column and chunk. True for kinds without NaN.
-    pub fn finite(&mut self, operand: Operand) -> bool {
+    /// How large a column's floating-point values are; looked at once per column and chunk.
+    pub fn extent(&mut self, operand: Operand) -> Extent {
         let Operand::Slot(slot) = operand else {
-            return finite(self.column(operand));
+            return extent(self.column(operand));
         };
         let slot = self.input(operand).unwrap_or(slot);
-        if let Some(known) = self.state.finite[slot.index()] {
+        if let Some(known) = self.state.extents[slot.index()] {
             return known;
         }
-        let known = finite(self.column(operand));
-        self.state.finite[slot.index()] = Some(known);
+        let known = extent(self.column(operand));
+        self.state.extents[slot.index()] = Some(known);
         known
     }
 
@@ -253,16 +254,21 @@ impl Frame<'_> {
     fn hold(&mut self, slot: Slot, held: Held) {
         self.state.release(slot);
         self.state.slots[slot.index()] = held;
-        self.state.finite[slot.index()] = None;
+        self.state.extents[slot.index()] = None;
     }
 }
 
-fn finite(column: Column<'_>) -> bool {
+/// Other kinds know no NaN, and nobody asks how large they are.
+fn extent(column: Column<'_>) -> Extent {
     match column {
-        Column::Uniform(value) => value.double().is_none_or(f64::is_finite),
-        Column::F64(values) => crate::kernels::scan::finite_f64(values),
-        Column::F32(values) => crate::kernels::scan::finite_f32(values),
-        Column::I64(_) | Column::Bool(_) | Column::Code(_) => true,
+        Column::Uniform(Scalar::F64(value)) => extent_f64(&[value]),
+        Column::Uniform(Scalar::F32(value)) => extent_f32(&[value]),
+        Column::F64(values) => extent_f64(values),
+        Column::F32(values) => extent_f32(values),
+        _ => Extent {
+            finite: true,
+            largest: f64::INFINITY,
+        },
     }
 }
 

@@ -11,6 +11,7 @@ mod kernel;
 mod lookup;
 mod order;
 mod plan;
+mod simpler;
 mod table;
 #[cfg(test)]
 mod tests;

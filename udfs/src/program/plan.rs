@@ -134,7 +134,7 @@ impl Program {
         for slot in &plan.outputs {
             state.release(*slot);
         }
-        state.finite.fill(None);
+        state.extents.fill(None);
         let mut scratch = std::mem::take(&mut state.scratch);
         let mut frame = Frame {
             rows,

@@ -133,6 +133,100 @@ fn uniform_columns_stay_uniform() {
     assert_eq!([found.at(0), found.at(1), found.at(2)], [0.0, 1.0, 0.0]);
 }
 
+/// The error code of a check as conversions write it: 7 where the size reaches (or exceeds) a limit, in whatever kind.
+fn check_of_size(op: Op, limit: Scalar, input: Column<'_>, rows: usize) -> (bool, Vec<i64>) {
+    let (mut builder, inputs) = builder(&[input.kind()]);
+    let size = builder.elementwise(Op::Abs, &[inputs[0]]).unwrap();
+    let test = builder
+        .elementwise(op, &[Operand::Constant(limit), size])
+        .unwrap();
+    let [code, none] = [7, 0].map(|code| Operand::Constant(Scalar::I64(code)));
+    let code = builder.elementwise(Op::Where, &[test, code, none]).unwrap();
+    builder.output("error".into(), Kind::I64, vec![code]);
+    let program = builder.finish();
+    assert_eq!(
+        program.steps().len(),
+        2,
+        "nothing reads the absolute values"
+    );
+    let (plan, mut state) = (program.plan(&[code]), program.state());
+    let columns = [input];
+    let frame = program.run(&plan, &mut state, rows, &columns).unwrap();
+    let uniform = matches!(frame.column(code), Column::Uniform(_));
+    let found = frame.read::<i64>(code).unwrap();
+    (uniform, (0..rows).map(|row| found.at(row)).collect())
+}
+
+#[test]
+fn sizes_are_checked_by_one_look_unless_a_row_is_too_large() {
+    let limit: f64 = 3.4028235677973366e38;
+    let below = limit.next_down();
+    let cases: [(&[f64], bool, [i64; 2]); 8] = [
+        (&[0.0, -1.0, below, -below], true, [0, 0]),
+        (&[1.0, f64::NAN, 2.0, 3.0], true, [0, 0]),
+        (&[f64::NAN; 4], true, [0, 0]),
+        (&[1.0, limit, 0.0, 0.0], false, [7, 0]),
+        (&[1.0, -limit, f64::NAN, 0.0], false, [7, 0]),
+        (&[1.0, limit.next_up(), f64::NAN, 0.0], false, [7, 7]),
+        (&[f64::NAN, f64::NEG_INFINITY, f64::NAN, 1.0], false, [7, 7]),
+        (&[1.0, f64::INFINITY, 0.0, 0.0], false, [7, 7]),
+    ];
+    for (values, clean, [reaches, exceeds]) in cases {
+        for (op, of_second) in [(Op::LessOrEqual, reaches), (Op::Less, exceeds)] {
+            let (uniform, found) =
+                check_of_size(op, Scalar::F64(limit), Column::F64(values), values.len());
+            assert_eq!(found, [0, of_second, 0, 0], "{op:?} {values:?}");
+            assert_eq!(uniform, clean || of_second == 0, "{op:?} {values:?}");
+            let one = Column::Uniform(Scalar::F64(values[1]));
+            let (uniform, found) = check_of_size(op, Scalar::F64(limit), one, 2);
+            assert!(uniform && found == [of_second; 2], "{op:?} {values:?}");
+        }
+    }
+    for (value, found) in [(2.0f32, 7), (-2.0, 7), (1.5, 0), (f32::NAN, 0)] {
+        let column = Column::F32(&[1.0, f32::NAN, 0.0]);
+        let (uniform, none) = check_of_size(Op::LessOrEqual, Scalar::F32(2.0), column, 3);
+        assert!(uniform && none == [0; 3]);
+        let column = [value, 1.0];
+        let column = Column::F32(&column);
+        let (_, codes) = check_of_size(Op::LessOrEqual, Scalar::F32(2.0), column, 2);
+        assert_eq!(codes, [found, 0]);
+    }
+    // No number is as large as NaN.
+    let column = Column::F64(&[f64::INFINITY, f64::NAN]);
+    let (_, codes) = check_of_size(Op::LessOrEqual, Scalar::F64(f64::NAN), column, 2);
+    assert_eq!(codes, [0, 0]);
+    // Integers have a smallest one, whose absolute value is itself: nothing is taken out of them.
+    let (mut builder, inputs) = builder(&[Kind::I64]);
+    let size = builder.elementwise(Op::Abs, &[inputs[0]]).unwrap();
+    let limit = Operand::Constant(Scalar::I64(5));
+    let test = builder
+        .elementwise(Op::LessOrEqual, &[limit, size])
+        .unwrap();
+    let test = builder.elementwise(Op::Cast(Kind::F64), &[test]).unwrap();
+    builder.output("y".into(), Kind::F64, vec![test]);
+    let integers = Column::I64(&[i64::MIN, -5, 4]);
+    assert_eq!(run(builder, 3, &[integers]), [0.0, 1.0, 0.0]);
+}
+
+#[test]
+fn an_integer_times_zero_is_no_step_and_a_float_is_one() {
+    let (mut builder, inputs) = builder(&[Kind::I64, Kind::F64]);
+    let zero = Operand::Constant(Scalar::I64(0));
+    for operands in [[inputs[0], zero], [zero, inputs[0]]] {
+        assert_eq!(builder.elementwise(Op::Mul, &operands).unwrap(), zero);
+    }
+    let product = builder
+        .elementwise(Op::Mul, &[inputs[1], constant(0.0)])
+        .unwrap();
+    builder.output("y".into(), Kind::F64, vec![product]);
+    let columns = [Column::I64(&[3, 4]), Column::F64(&[-3.0, 1.0])];
+    let found = run(builder, 2, &columns);
+    assert_eq!(
+        [found[0], found[1]].map(f64::to_bits),
+        [-0.0f64, 0.0].map(f64::to_bits)
+    );
+}
+
 #[test]
 fn buffers_are_used_again() {
     let (mut builder, inputs) = builder(&[Kind::F64]);

@@ -85,6 +85,8 @@ macro_rules! floating {
                 Op::Equal => to.two(|x: T, y: T| x == y),
                 Op::Less => to.two(|x: T, y: T| x < y),
                 Op::LessOrEqual => to.two(|x: T, y: T| x <= y),
+                Op::SizeReaches => to.two(|x: T, y: T| x <= y.abs()),
+                Op::SizeExceeds => to.two(|x: T, y: T| x < y.abs()),
                 Op::Where => to.choose::<T>(),
                 Op::Cast(Kind::F64) => to.one(|x: T| f64::from(x)),
                 Op::Cast(Kind::F32) => to.one(|x: T| x as f32),

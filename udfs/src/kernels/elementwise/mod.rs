@@ -59,6 +59,9 @@ pub enum Op {
     Equal,
     Less,
     LessOrEqual,
+    /// Whether the second's size is at least the first, or more: what checks for numbers too large ask.
+    SizeReaches,
+    SizeExceeds,
     // logic
     Not,
     And,
@@ -97,6 +100,7 @@ pub fn result(op: Op, kinds: &[Kind]) -> Result<Kind> {
         (IsNan | IsInf | IsPositiveInf | IsNegativeInf, [kind]) if float(*kind) => Some(Kind::Bool),
         (Equal, [one, two]) if one == two => Some(Kind::Bool),
         (Less | LessOrEqual, [one, two]) if one == two && number(*one) => Some(Kind::Bool),
+        (SizeReaches | SizeExceeds, [one, two]) if one == two && float(*one) => Some(Kind::Bool),
         (Not, [Kind::Bool]) | (And | Or | Xor, [Kind::Bool, Kind::Bool]) => Some(Kind::Bool),
         (Where, [Kind::Bool, one, two]) if one == two => Some(*one),
         (Cast(to), [from]) if *from != Kind::Code && to != Kind::Code => Some(to),

@@ -29,11 +29,7 @@ impl Kernel for Elementwise {
         let Some(last) = self.inputs.last() else {
             return Err(Error::Failed(format!("internal: {:?} of nothing", self.op)));
         };
-        let tests = matches!(
-            self.op,
-            Op::IsNan | Op::IsInf | Op::IsPositiveInf | Op::IsNegativeInf
-        );
-        if tests && frame.finite(*last) {
+        if self.is_false_everywhere(*last, frame) {
             frame.put_uniform(self.outputs[0].0, Scalar::Bool(false));
             return Ok(());
         }
@@ -55,6 +51,26 @@ impl Kernel for Elementwise {
 
     fn bytes(&self) -> usize {
         self.inputs.len() * size_of::<Operand>()
+    }
+}
+
+impl Elementwise {
+    /// Whether one look at the column tells that no row passes a test: what checks of a model's inputs nearly always find.
+    /// Everything that depends on them then is one value for the whole chunk.
+    fn is_false_everywhere(&self, column: Operand, frame: &mut Frame<'_>) -> bool {
+        let limit = match self.inputs.first() {
+            Some(Operand::Constant(limit)) => limit.double(),
+            _ => None,
+        };
+        match (self.op, limit) {
+            (Op::IsNan | Op::IsInf | Op::IsPositiveInf | Op::IsNegativeInf, _) => {
+                frame.extent(column).finite
+            }
+            // NaN is in no extent, and neither reaches nor exceeds anything.
+            (Op::SizeReaches, Some(limit)) => frame.extent(column).largest < limit,
+            (Op::SizeExceeds, Some(limit)) => frame.extent(column).largest <= limit,
+            _ => false,
+        }
     }
 }
 
