@@ -26,9 +26,14 @@ pub(super) struct Group<N> {
     pub depth: u32,
     /// For each tree a heap of 2^depth: children of i are 2i (`yes`) and 2i + 1, the root is 1. bin | column << 16.
     pub nodes: Vec<u32>,
-    /// For each target: whose it is, and for each tree 2^depth values.
-    pub leaves: Vec<(u32, Vec<N>)>,
+    /// For two targets each: whose they are, and for each tree 2^depth pairs of values, in one line of the cache.
+    pub pairs: Vec<([u32; 2], Vec<[N; 2]>)>,
+    /// The last of an odd number of targets: whose it is, and for each tree 2^depth values.
+    pub single: Option<(u32, Vec<N>)>,
 }
+
+/// The leaf of each of the trees, from the group's first on, that rows reach.
+pub(super) type Reached = [[u32; GROUP]; ROWS];
 
 /// Trees of each group and their depth; None where that would waste memory.
 pub(super) fn groups(trees: &[PlainTree]) -> Option<Vec<(&[PlainTree], u32)>> {
@@ -75,10 +80,13 @@ impl<N: Number> Descend<N> {
 
     pub fn bytes(&self) -> usize {
         let one = |group: &Group<N>| {
+            let pairs = group.pairs.iter();
+            let single = group.single.iter();
             size_of_val(group.nodes.as_slice())
-                + group
-                    .leaves
-                    .iter()
+                + pairs
+                    .map(|(_, pairs)| size_of_val(pairs.as_slice()))
+                    .sum::<usize>()
+                + single
                     .map(|(_, values)| size_of_val(values.as_slice()))
                     .sum::<usize>()
         };
@@ -121,10 +129,77 @@ fn group<N: Number>(trees: &[PlainTree], depth: u32) -> Group<N> {
             }
         }
     }
+    let single = if leaves.len() % 2 == 1 {
+        leaves.pop()
+    } else {
+        None
+    };
+    let (two, _) = leaves.as_chunks::<2>();
+    let pairs = two.iter().map(|[(left, lefts), (right, rights)]| {
+        let pairs = lefts.iter().zip(rights);
+        let pairs = pairs.map(|(left, right)| [*left, *right]);
+        ([*left, *right], pairs.collect())
+    });
     Group {
         depth,
         nodes,
-        leaves,
+        pairs: pairs.collect(),
+        single,
+    }
+}
+
+/// Adds the leaves that rows reach to their sums, tree after tree: rows are side by side and wait for nothing.
+///
+/// # Safety
+/// As `Reached` says of this group; sums hold `ROWS` rows from `first` on for every target of it.
+#[inline(always)]
+pub(super) unsafe fn add_pairs<N: Number>(
+    group: &Group<N>,
+    reached: &Reached,
+    first: usize,
+    sums: &mut [N],
+) {
+    for ([left, right], pairs) in &group.pairs {
+        let (left, right) = (
+            *left as usize * CHUNK + first,
+            *right as usize * CHUNK + first,
+        );
+        let mut of_row: [N::Pair; ROWS] =
+            std::array::from_fn(|row| N::pair(&[sums[left + row], sums[right + row]]));
+        for tree in 0..GROUP {
+            for (sum, reached) in of_row.iter_mut().zip(reached) {
+                // SAFETY: this function's contract.
+                let pair = unsafe { pairs.get_unchecked(reached[tree] as usize) };
+                *sum = N::add_pair(*sum, N::pair(pair));
+            }
+        }
+        for (row, sum) in of_row.into_iter().enumerate() {
+            [sums[left + row], sums[right + row]] = N::both(sum);
+        }
+    }
+}
+
+/// As `add_pairs`, for the target that has no other beside it.
+///
+/// # Safety
+/// As `add_pairs`.
+#[inline(always)]
+pub(super) unsafe fn add_single<N: Number>(
+    group: &Group<N>,
+    reached: &Reached,
+    first: usize,
+    sums: &mut [N],
+) {
+    if let Some((target, values)) = &group.single {
+        let sums = &mut sums[*target as usize * CHUNK + first..][..ROWS];
+        let mut of_row: [N; ROWS] = std::array::from_fn(|row| sums[row]);
+        for tree in 0..GROUP {
+            for (sum, reached) in of_row.iter_mut().zip(reached) {
+                // SAFETY: this function's contract.
+                *sum += unsafe { *values.get_unchecked(reached[tree] as usize) };
+            }
+        }
+        sums.copy_from_slice(&of_row);
     }
 }
 
@@ -136,7 +211,8 @@ pub(super) fn descend<N: Number>(
     first: usize,
     sums: &mut [N],
 ) {
-    for (row, ranks) in ranks.chunks_exact(stride).enumerate() {
+    let mut reached: Reached = [[0; GROUP]; ROWS];
+    for (reached, ranks) in reached.iter_mut().zip(ranks.chunks_exact(stride)) {
         let mut at = [1usize; GROUP];
         for _ in 0..group.depth {
             for (tree, at) in at.iter_mut().enumerate() {
@@ -144,12 +220,14 @@ pub(super) fn descend<N: Number>(
                 *at = 2 * *at + usize::from(ranks[(node >> 16) as usize] > node & 0xffff);
             }
         }
-        for (target, values) in &group.leaves {
-            let sum = &mut sums[*target as usize * CHUNK + first + row];
-            for (tree, at) in at.iter().enumerate() {
-                // The heap's leaves begin at 2^depth, a tree's values at tree * 2^depth.
-                *sum += values[(tree << group.depth) + at - (1 << group.depth)];
-            }
+        for ((tree, reached), at) in reached.iter_mut().enumerate().zip(at) {
+            // The heap's leaves begin at 2^depth, a tree's values at tree * 2^depth.
+            *reached = ((tree << group.depth) + at - (1 << group.depth)) as u32;
         }
+    }
+    // SAFETY: a heap of `depth` levels ends at its 2^depth leaves, and each tree has as many values.
+    unsafe {
+        add_pairs(group, &reached, first, sums);
+        add_single(group, &reached, first, sums);
     }
 }

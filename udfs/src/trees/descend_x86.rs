@@ -1,8 +1,8 @@
 //! `descend` with AVX-512: a register holds one node of each of 16 trees, and the ranks of a row are another register (or
-//! two), so a level is one gather and one permutation. Eight rows go down together, and their leaves are transposed: sums
-//! are then added tree after tree, eight rows in a register.
+//! two), so a level is one gather and one permutation. Eight rows go down together. The leaves of a single target are
+//! transposed, so that sums are added tree after tree, eight rows in a register; those of two are added two by two.
 
-use super::descend::{Group, GROUP, ROWS};
+use super::descend::{add_pairs, add_single, Group, Reached, GROUP, ROWS};
 use crate::program::CHUNK;
 use std::arch::x86_64::*;
 
@@ -16,29 +16,31 @@ pub(super) unsafe fn doubles<const WIDE: bool>(
     row: usize,
     sums: &mut [f64],
 ) {
-    // SAFETY: the caller's promise.
-    let places = unsafe { places::<WIDE>(group, ranks) };
-    for (target, leaves) in &group.leaves {
-        let leaves = leaves.as_ptr();
-        // SAFETY: places are of leaves; sums have eight rows at this place.
-        unsafe {
-            let at = sums.as_mut_ptr().add(*target as usize * CHUNK + row);
-            let mut sum = _mm512_loadu_pd(at);
-            for half in 0..2 {
-                let values: [__m512d; 8] = std::array::from_fn(|row| {
-                    let place = if half == 0 {
-                        _mm512_castsi512_si256(places[row])
-                    } else {
-                        _mm512_extracti64x4_epi64::<1>(places[row])
-                    };
-                    _mm512_i32gather_pd::<8>(place, leaves)
-                });
-                for of_tree in transposed(values) {
-                    sum = _mm512_add_pd(sum, of_tree);
-                }
-            }
-            _mm512_storeu_pd(at, sum);
+    // SAFETY: the caller's promise; places are of leaves; sums have eight rows at this place.
+    unsafe {
+        let places = places::<WIDE>(group, ranks);
+        if !group.pairs.is_empty() {
+            add_pairs(group, &reached(places), row, sums);
         }
+        let Some((target, leaves)) = &group.single else {
+            return;
+        };
+        let at = sums.as_mut_ptr().add(*target as usize * CHUNK + row);
+        let mut sum = _mm512_loadu_pd(at);
+        for half in 0..2 {
+            let values: [__m512d; 8] = std::array::from_fn(|row| {
+                let place = if half == 0 {
+                    _mm512_castsi512_si256(places[row])
+                } else {
+                    _mm512_extracti64x4_epi64::<1>(places[row])
+                };
+                _mm512_i32gather_pd::<8>(place, leaves.as_ptr())
+            });
+            for of_tree in transposed(values) {
+                sum = _mm512_add_pd(sum, of_tree);
+            }
+        }
+        _mm512_storeu_pd(at, sum);
     }
 }
 
@@ -51,21 +53,24 @@ pub(super) unsafe fn singles<const WIDE: bool>(
     row: usize,
     sums: &mut [f32],
 ) {
-    // SAFETY: the caller's promise.
-    let places = unsafe { places::<WIDE>(group, ranks) };
-    let mut at = [[0u32; GROUP]; ROWS];
-    for (at, place) in at.iter_mut().zip(places) {
+    // SAFETY: the caller's promise; places are of leaves.
+    unsafe {
+        let reached = reached(places::<WIDE>(group, ranks));
+        add_pairs(group, &reached, row, sums);
+        add_single(group, &reached, row, sums);
+    }
+}
+
+/// The places of registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn reached(places: [__m512i; ROWS]) -> Reached {
+    let mut reached = [[0; GROUP]; ROWS];
+    for (reached, places) in reached.iter_mut().zip(places) {
         // SAFETY: 16 numbers of four bytes.
-        unsafe { _mm512_storeu_si512(at.as_mut_ptr().cast(), place) };
+        unsafe { _mm512_storeu_si512(reached.as_mut_ptr().cast(), places) };
     }
-    for (target, leaves) in &group.leaves {
-        let sums = &mut sums[*target as usize * CHUNK + row..][..ROWS];
-        for (sum, at) in sums.iter_mut().zip(&at) {
-            for at in at {
-                *sum += leaves[*at as usize];
-            }
-        }
-    }
+    reached
 }
 
 /// Where the leaves of 16 trees are that each of eight rows reaches.

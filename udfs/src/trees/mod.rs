@@ -35,6 +35,8 @@ mod shape_tests;
 mod step;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod together_x86;
 mod walk;
 mod work;
 

@@ -5,7 +5,7 @@
 //! decoded and no jump is predicted.
 
 use super::forest::whole;
-use super::leaves::{padded, Number};
+use super::leaves::{padded, Exits, Number, TOGETHER};
 use super::plain::{PlainNode, PlainTree};
 use super::rank::Lane;
 use crate::isa::Isa;
@@ -39,14 +39,15 @@ pub(super) struct Step {
 #[repr(C, align(64))]
 pub(super) struct Arena {
     constants: [[u8; WIDTH]; MOST_LEAVES],
-    slots: [[u8; BLOCK]; SLOTS],
+    /// The last ones are where trees that go together leave their exits.
+    slots: [[u8; BLOCK]; SLOTS + TOGETHER],
 }
 
 impl Arena {
     pub fn new<L: Lane>() -> Box<Arena> {
         let mut arena = Box::new(Arena {
             constants: [[0; WIDTH]; MOST_LEAVES],
-            slots: [[0; BLOCK]; SLOTS],
+            slots: [[0; BLOCK]; SLOTS + TOGETHER],
         });
         for (number, constant) in arena.constants.iter_mut().enumerate() {
             for (at, byte) in constant.iter_mut().enumerate() {
@@ -177,12 +178,15 @@ struct Selected<N> {
 
 impl<L: SelectLane, N: Number> Select<L, N> {
     pub fn new(trees: &[PlainTree]) -> Option<Select<L, N>> {
-        let trees = trees.iter().map(|tree| {
-            let steps = if tree.leaves() == 1 {
+        let trees = trees.iter().enumerate().map(|(number, tree)| {
+            let mut steps = if tree.leaves() == 1 {
                 Vec::new()
             } else {
                 program::<L>(tree)?
             };
+            if let Some(last) = steps.last_mut() {
+                last.to = slot(SLOTS + number % TOGETHER);
+            }
             let width = tree.targets.len();
             let leaves = tree.targets.iter().enumerate();
             let leaves = leaves.map(|(at, target)| {
@@ -205,18 +209,30 @@ impl<L: SelectLane, N: Number> Select<L, N> {
     /// `ranks`: a chunk of rows for each column; `sums`: a chunk for each target.
     pub fn run(&self, isa: Isa, ranks: &[L], rows: usize, arena: &mut Arena, sums: &mut [N]) {
         let block = BLOCK / size_of::<L>();
-        for tree in &self.trees {
+        let mut bytes = [[0; BLOCK]; TOGETHER];
+        for trees in self.trees.chunks(TOGETHER) {
             for first in (0..whole(rows, block)).step_by(block) {
-                let mut bytes = [0; BLOCK];
-                let exits = if tree.steps.is_empty() {
-                    &bytes[..block]
-                } else {
-                    L::block(isa, &tree.steps, &ranks[first..], arena);
-                    L::exits(arena, &mut bytes)
-                };
-                for (target, values) in &tree.leaves {
-                    let sums = &mut sums[*target as usize * CHUNK + first..][..block];
-                    N::add(isa, values, exits, sums);
+                for (tree, number) in trees.iter().zip(SLOTS..) {
+                    match tree.steps.is_empty() {
+                        true => arena.slots[number].fill(0),
+                        false => L::block(isa, &tree.steps, &ranks[first..], arena),
+                    }
+                }
+                let mut slots = arena.slots[SLOTS..].iter();
+                let exits = bytes.each_mut().map(|bytes| match slots.next() {
+                    Some(slot) => L::exits(slot, bytes),
+                    None => &[],
+                });
+                if let Some((target, trees)) = together(trees, exits) {
+                    let sums = &mut sums[target as usize * CHUNK + first..][..block];
+                    N::add_some(isa, &trees, sums);
+                    continue;
+                }
+                for (tree, exits) in trees.iter().zip(exits) {
+                    for (target, values) in &tree.leaves {
+                        let sums = &mut sums[*target as usize * CHUNK + first..][..block];
+                        N::add(isa, values, exits, sums);
+                    }
                 }
             }
         }
@@ -235,12 +251,31 @@ impl<L: SelectLane, N: Number> Select<L, N> {
     }
 }
 
+/// Leaves and their numbers of as many trees as go together, if all add to one target only, and to the same.
+fn together<'a, N>(
+    trees: &'a [Selected<N>],
+    exits: [&'a [u8]; TOGETHER],
+) -> Option<(u32, [Exits<'a, N>; TOGETHER])> {
+    let mut found = exits.map(|exits| (&[][..], exits));
+    let mut target = None;
+    if trees.len() < TOGETHER {
+        return None;
+    }
+    for (tree, (values, _)) in trees.iter().zip(&mut found) {
+        match tree.leaves.as_slice() {
+            [(own, leaves)] if *target.get_or_insert(*own) == *own => *values = leaves,
+            _ => return None,
+        }
+    }
+    Some((target?, found))
+}
+
 /// What differs between ranks of one and of two bytes.
 pub(super) trait SelectLane: Lane {
     /// Runs the steps over one block. `ranks` begins at the block's first row.
     fn block(isa: Isa, steps: &[Step], ranks: &[Self], arena: &mut Arena);
-    /// The exit numbers as bytes, in the arena or in `bytes`.
-    fn exits<'a>(arena: &'a Arena, bytes: &'a mut [u8; BLOCK]) -> &'a [u8];
+    /// The exit numbers as bytes, in the slot itself or in `bytes`.
+    fn exits<'a>(slot: &'a [u8; BLOCK], bytes: &'a mut [u8; BLOCK]) -> &'a [u8];
 }
 
 macro_rules! select_lane {
@@ -262,8 +297,8 @@ macro_rules! select_lane {
                 }
             }
 
-            fn exits<'a>(arena: &'a Arena, bytes: &'a mut [u8; BLOCK]) -> &'a [u8] {
-                $exits(&arena.slots[0], bytes)
+            fn exits<'a>(slot: &'a [u8; BLOCK], bytes: &'a mut [u8; BLOCK]) -> &'a [u8] {
+                $exits(slot, bytes)
             }
         }
     };

@@ -96,9 +96,14 @@ pub(super) fn rank_columns<L: RankLane>(
 /// Ranks row by row, `stride` places for each. Rows behind the last have ranks of a chunk before.
 pub(super) fn by_rows<L: Lane>(ranks: &[L], stride: usize, rows: usize, by_row: &mut Vec<u32>) {
     by_row.resize(CHUNK * stride, 0);
-    for (column, ranks) in ranks.chunks_exact(CHUNK).enumerate().take(stride) {
-        for (row, rank) in by_row.chunks_exact_mut(stride).zip(&ranks[..rows]) {
-            row[column] = rank.number();
+    // A few rows at a time, which stay in the nearest cache until all their columns are there.
+    const NEAR: usize = 64;
+    for (part, by_row) in by_row.chunks_mut(NEAR * stride).enumerate() {
+        let part = (part * NEAR).min(rows)..((part + 1) * NEAR).min(rows);
+        for (column, ranks) in ranks.chunks_exact(CHUNK).enumerate().take(stride) {
+            for (row, rank) in by_row.chunks_exact_mut(stride).zip(&ranks[part.clone()]) {
+                row[column] = rank.number();
+            }
         }
     }
 }
