@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlml import comparison, contract, jobs, pyfunc, restoring
+from sqlml import comparison, contract, jobs, pyfunc, restoring, writing_back
 from sqlml.catalog import leases, migrations, records, states
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
@@ -80,6 +80,7 @@ def promote(
         if chosen.prediction_table is not None:
             # What others wrote before the switch is seen by neither the scoring before it nor a new trigger.
             scored = score_version(connection, chosen, job, askers)
+        writing_back.after(connection, job, deployment.name)
         return Promoted(deployment.name, before.version, chosen.version, changes, scored, job.id)
 
 
@@ -200,4 +201,5 @@ def retire(
                     from_version=version,
                 )
         job.log("retire", f"{deployment.name} v{version} is retired (it was {found.state})")
+        writing_back.after(connection, job, deployment.name)
         return Retired(deployment.name, version, found.state, job.id)

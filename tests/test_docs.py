@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import itertools
 import re
 import shlex
 import subprocess
@@ -25,6 +26,7 @@ PAGES = (
     "docs/catalog.md",
     "docs/operations.md",
     "docs/labels.md",
+    "docs/lineage.md",
     "docs/security.md",
     "docs/hbase.md",
     "docs/pyfunc.md",
@@ -110,7 +112,8 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_the_commands_on_a_page_are_commands_with_these_options(page: str, line: str) -> None:
-    name, *arguments = shlex.split(line, comments=True)[1:]
+    words = shlex.split(line, comments=True)[1:]
+    name, *arguments = itertools.takewhile(lambda word: word not in (">", "|"), words)
     command = cli.cli.get_command(click.Context(cli.cli), name)
 
     assert command is not None
