@@ -51,8 +51,11 @@ def make(connection: duckdb.DuckDBPyConnection) -> None:
     )
     records.insert_row(connection, "deployments", deployment)
     connection.execute(
-        "INSERT INTO sqlml.versions SELECT 'churn', 1, 'active', 'churn', 'churn v1', NULL, NULL, NULL, NULL, NULL, NULL,"
-        " NULL, '', '[]', NULL, '', '{}', 'sql', '', NULL, 'predictions_v1', 'customers', ['customer_id'], '', '', '', now(), NULL, NULL"
+        "INSERT INTO sqlml.versions BY NAME SELECT 'churn' AS deployment, 1 AS version, 'active' AS state,"
+        " 'churn' AS reference, 'churn v1' AS resolved, '' AS artifact_sha256, '[]' AS artifact_files, '' AS model_sha256,"
+        " '{}' AS signature, 'sql' AS engine, '' AS engine_why, 'predictions_v1' AS prediction_table,"
+        " 'customers' AS source, ['customer_id'] AS key_columns, '' AS sqlml_version, '' AS duckdb_version,"
+        " '' AS deployed_by, now() AS deployed_at"
     )
 
 

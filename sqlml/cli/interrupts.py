@@ -6,14 +6,19 @@ once, whatever the main thread does; a thread that reads it can interrupt the co
 
 Measured too: a COPY to a file that is interrupted while several threads write never returns, about once in 20 tries.
 Then the process is ended from outside of the statement, which leaves a database as a power failure would: whole.
+
+Where DuckDB does notice by itself, the thread may be late: on a busy machine it interrupted the statement after the one that
+was meant. So KeyboardInterrupt is raised only once the thread has done with the signal.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
 STUCK_SECONDS = 15.0
 """A statement that has not stopped by then never will."""
+LATE_SECONDS = 1.0
 
 
 @contextmanager
@@ -39,17 +45,19 @@ def interruptible(connection: Connection) -> Iterator[None]:
         writer.setblocking(False)
         before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         arrived = threading.Event()
+        reading = threading.RLock()  # reentrant: a second Ctrl-C may come while the first is noted
         usual = signal.getsignal(signal.SIGINT)
 
         def note(number: int, frame: FrameType | None) -> None:  # runs once the main thread is back in Python
             arrived.set()
+            _let_catch_up(reader, reading)
             if callable(usual):
                 usual(number, frame)
 
         if callable(usual):
             signal.signal(signal.SIGINT, note)
         watcher = threading.Thread(
-            target=_watch, args=(reader, connection, arrived), name="sqlml-interrupt", daemon=True
+            target=_watch, args=(reader, reading, connection, arrived), name="sqlml-interrupt", daemon=True
         )
         watcher.start()
         try:
@@ -62,11 +70,29 @@ def interruptible(connection: Connection) -> Iterator[None]:
             watcher.join()
 
 
-def _watch(reader: socket.socket, connection: Connection, arrived: threading.Event) -> None:
-    while signals := reader.recv(64):
-        if signal.SIGINT not in signals or not callable(signal.getsignal(signal.SIGINT)):
+def _let_catch_up(reader: socket.socket, reading: threading.RLock) -> None:
+    """Until the watching thread has read every signal and done what it does about them."""
+    deadline = time.monotonic() + LATE_SECONDS
+    while time.monotonic() < deadline:
+        with reading:
+            waiting, _, _ = select.select([reader], [], [], 0)
+        if not waiting:
+            return
+        time.sleep(0.001)
+
+
+def _watch(reader: socket.socket, reading: threading.RLock, connection: Connection, arrived: threading.Event) -> None:
+    while True:
+        select.select([reader], [], [])
+        with reading:
+            signals = reader.recv(64)
+            meant = signal.SIGINT in signals and callable(signal.getsignal(signal.SIGINT))
+            if meant:
+                connection.interrupt()
+        if not signals:
+            return
+        if not meant:
             continue
-        connection.interrupt()
         if not arrived.wait(STUCK_SECONDS):
             os.write(2, b"Interrupted: DuckDB did not stop, so the process was ended. The database is whole.\n")
             os._exit(exits.INTERRUPTED)
