@@ -51,8 +51,9 @@ demo-hbase: $(STAMP) ## The same with the models in a real HBase, which it start
 	  '$(BIN)/sqlml demo --folder .demo-hbase --artifacts "hbase://$$HBASE_HOST:$$HBASE_PORT/models/demo"'
 
 # By file: tests of one share what they made. (loadgroup of pytest-xdist 3.8 does not group under pytest 9.2.)
+# In the order of their names: by their number of tests, the files with the few longest would come last, one process alone.
 test: $(STAMP) ext-where-possible ## Run the tests in two processes (PYTEST_ARGS="-k name" for some of them, WORKERS=0 for one process)
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: format lint types imports rust test ## What CI runs: format, lint, types, import contracts, tests; of the extension, too, where cargo is
 

@@ -9,29 +9,48 @@ import duckdb
 import sqlml
 from sqlml.catalog import records, states
 
+READS = ("SELECT", "FROM", "DESCRIBE", "EXPLAIN", "WITH")
+
 
 class InjectedFault(Exception):
     """What a disk, a network or a Ctrl-C might be."""
 
 
 class FaultyConnection:
-    """Passes everything on and raises before statement `fail_at` (1 is the first); cursors count along."""
+    """Passes everything on and raises before statement `fail_at` (1 is the first); cursors count along.
 
-    def __init__(self, inner: duckdb.DuckDBPyConnection, fail_at: int | None, counter: list[int] | None = None) -> None:
+    `counter` has how many statements there were, `reads` the numbers of those that only read.
+    """
+
+    def __init__(
+        self,
+        inner: duckdb.DuckDBPyConnection,
+        fail_at: int | None,
+        counter: list[int] | None = None,
+        reads: set[int] | None = None,
+    ) -> None:
         self._inner = inner
         self._fail_at = fail_at
         self.counter = counter if counter is not None else [0]
+        self.reads = reads if reads is not None else set()
 
     def execute(self, *arguments: Any) -> Any:
         # ROLLBACK is the way out of a failure: it must stay possible, as it is when a statement fails.
         if not str(arguments[0]).startswith("ROLLBACK"):
             self.counter[0] += 1
+            if str(arguments[0]).lstrip().startswith(READS):
+                self.reads.add(self.counter[0])
             if self.counter[0] == self._fail_at:
                 raise InjectedFault(str(arguments[0])[:80])
         return self._inner.execute(*arguments)
 
     def cursor(self) -> FaultyConnection:
-        return FaultyConnection(self._inner.cursor(), self._fail_at, self.counter)
+        return FaultyConnection(self._inner.cursor(), self._fail_at, self.counter, self.reads)
+
+    @property
+    def telling(self) -> list[int]:
+        """All statements but those that read after another one that does: a fault there leaves the very same database."""
+        return [n for n in range(1, self.counter[0] + 1) if not (n in self.reads and n - 1 in self.reads)]
 
     def __enter__(self) -> FaultyConnection:
         return self
