@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from sqlml import labelled, shift, sql
+from sqlml import shift, sql
 from sqlml.catalog import records, states
 from sqlml.catalog.records import Version
 from sqlml.engines.surface import class_fields
 from sqlml.errors import SqlmlError, UsageError
-from sqlml.labelled import Truth
+from sqlml.labels.comparable import Metrics, metrics_of_both
+from sqlml.labels.tables import existing
 from sqlml.shift import PAIRS, Shift
 from sqlml.signature import Signature
 
@@ -31,7 +32,8 @@ class Difference:
     `mean_after` are the mean probability of the positive (binary) or first class; for a regressor `flipped` counts
     predictions that differ and the means are those of the prediction. `agreement` is the share of predictions that are
     the same, `shift` how far the distribution of the score has moved, `movers` the rows that move most: key values,
-    before, after, difference of the score. `truth` is how right both are, where labels are known.
+    before, after, difference of the score. `truth` is how right both are on the labels that both were
+    scored before; `unjudged` says why that is not known although there are labels.
     """
 
     deployment: str
@@ -50,7 +52,8 @@ class Difference:
     movers: tuple[tuple[Any, ...], ...]  # Any: key values have the source's own types
     agreement: float | None = None
     shift: Shift | None = None
-    truth: Truth | None = None
+    truth: tuple[Metrics, Metrics] | None = None
+    unjudged: str | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         return asdict(self)
@@ -72,10 +75,14 @@ class Difference:
             before, after = mover[len(self.key_columns) : len(self.key_columns) + 2]
             lines.append(f"largest move: {', '.join(self.key_columns)} {keys}: {before:.4g} -> {after:.4g}")
         if self.truth is not None:
-            measured = [f"{m.name} {_number(m.before)} -> {_number(m.after)}" for m in self.truth.metrics]
+            before, after = self.truth
+            names = dict.fromkeys([*before.known, *after.known])
+            moves = [f"{n} {_number(before.known.get(n))} -> {_number(after.known.get(n))}" for n in names]
             lines.append(
-                f"where the label is known, {self.truth.rows:,} rows: {', '.join(measured) or 'nothing to compare'}"
+                f"where the label is known, {before.labels:,} rows: {', '.join(moves) or 'nothing to compare'}"
             )
+        if self.unjudged is not None:
+            lines.append(self.unjudged)
         return lines
 
 
@@ -170,6 +177,7 @@ def _measured(
     row = connection.execute(sql.render(counts.from_(sql.table(PAIRS)))).fetchone()
     assert row is not None  # an aggregate without GROUP BY always gives one row
     both = sql.all_of([_there("a"), _there("b")])
+    truth, unjudged = _judged(connection, before, after)
     common, flipped = row[0] or 0, row[3] or 0  # count_if of no rows is NULL
     return Difference(
         deployment=before.deployment,
@@ -188,7 +196,22 @@ def _measured(
         movers=_movers(connection, both, keys) if score is not None else (),
         agreement=(common - flipped) / common if common else None,
         shift=shift.measured(connection) if score is not None else None,
-        truth=labelled.judged(connection, before, after),
+        truth=truth,
+        unjudged=unjudged,
+    )
+
+
+def _judged(
+    connection: Connection, before: Version, after: Version
+) -> tuple[tuple[Metrics, Metrics] | None, str | None]:
+    if not existing(connection, before.deployment):
+        return None, None
+    truth = metrics_of_both(connection, before, after)
+    if truth is not None:
+        return truth, None
+    return (
+        None,
+        "not measured: no label was observed after both versions had scored its key, or it means something else",
     )
 
 

@@ -13,13 +13,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlml import jobs, objects, sql
-from sqlml.catalog import leases, records
+from sqlml.catalog import activity, leases, records
 from sqlml.catalog.migrations import migrate
 from sqlml.catalog.records import Deployment, Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
 from sqlml.engines.surface import label_text
 from sqlml.errors import Refused, UsageError, choices
-from sqlml.labels import activity, reading
+from sqlml.labels import reading
 from sqlml.labels.joining import Joining
 from sqlml.labels.kinds import classes_of, require_measurable
 from sqlml.labels.reading import Given, given

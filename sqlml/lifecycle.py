@@ -115,9 +115,8 @@ def _refuse_never_active(connection: Connection, deployment: Deployment, current
 def _once_active(connection: Connection, deployment: Deployment) -> set[int]:
     """Versions that were active once, by history; one that was only staged, or a shadow, never was."""
     rows = connection.execute(
-        "SELECT DISTINCT to_version FROM sqlml.history WHERE deployment = ?"
-        " AND action IN ('activate', 'promote', 'rollback')",
-        [deployment.name],
+        "SELECT DISTINCT to_version FROM sqlml.history WHERE deployment = ? AND list_contains(?, action)",
+        [deployment.name, list(states.ACTIVATING)],
     ).fetchall()
     return {int(row[0]) for row in rows}
 
@@ -126,8 +125,8 @@ def _before(connection: Connection, deployment: Deployment, current: Version) ->
     """The version that was active before the current one, by history; a staged one never was."""
     row = connection.execute(
         "SELECT from_version FROM sqlml.history WHERE deployment = ? AND to_version = ? AND from_version IS NOT NULL"
-        " AND action IN ('activate', 'promote', 'rollback') AND from_version <> ? ORDER BY happened_at DESC LIMIT 1",
-        [deployment.name, current.version, current.version],
+        " AND list_contains(?, action) AND from_version <> ? ORDER BY happened_at DESC LIMIT 1",
+        [deployment.name, current.version, list(states.ACTIVATING), current.version],
     ).fetchone()
     if row is None:
         raise NotDeployed(

@@ -174,6 +174,15 @@ def active(connection: Connection, of: Deployment) -> Version:
     return version(connection, of, of.active_version)
 
 
+def active_or(connection: Connection, of: Deployment, number: int | None) -> Version:
+    """The version of this number, the active one for None.
+
+    Raises:
+        NotDeployed: there is no such version, or none is active yet.
+    """
+    return active(connection, of) if number is None else version(connection, of, number)
+
+
 def insert(connection: Connection, table: str, row: dict[str, Any]) -> None:  # Any: DuckDB parameters
     values = [list(v) if isinstance(v, tuple) else v for v in row.values()]
     connection.execute(sql.insert_statement(("sqlml", table), list(row)), values)

@@ -39,6 +39,11 @@ NEVER_ALONE = frozenset({(ACTIVE, RETIRED), *((state, UNDEPLOYED) for state in M
 CALLABLE = frozenset({PLANNED, SHADOW, ACTIVE, RETIRED})
 """States of versions that have functions and, with a source, a prediction table."""
 
+ACTIVATING = ("activate", "promote", "rollback")
+"""Actions of the history that make `to_version` the active one."""
+ENDING = "undeploy"
+"""The action after which no version is active."""
+
 OF_OLD = {"staged": PLANNED}
 """Names in catalogs of earlier formats."""
 

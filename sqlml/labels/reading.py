@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from sqlml import sql
+from sqlml.catalog.activity import Change, active_at
 from sqlml.errors import BindingError, UsageError
-from sqlml.labels.activity import Change, active_at
 from sqlml.labels.kinds import base_type, is_missing
 from sqlml.relation import Relation, resolve_columns
 

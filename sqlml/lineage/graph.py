@@ -73,9 +73,7 @@ def graph_of(connection: Connection, name: str, version: int | None = None) -> G
         NotDeployed: there is no such deployment or version.
     """
     deployment = records.deployment(connection, name)
-    chosen = (
-        records.active(connection, deployment) if version is None else records.version(connection, deployment, version)
-    )
+    chosen = records.active_or(connection, deployment, version)
     edges, changed = edges_of(connection, chosen)
     made = _Making(chosen, edges)
     return Graph(version_name(chosen), made.boxes(), made.links(), changed)

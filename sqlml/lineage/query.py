@@ -146,9 +146,7 @@ def of_deployment(connection: Connection, name: str, version: int | None = None)
         NotDeployed: there is no such deployment or version.
     """
     deployment = records.deployment(connection, name)
-    chosen = (
-        records.active(connection, deployment) if version is None else records.version(connection, deployment, version)
-    )
+    chosen = records.active_or(connection, deployment, version)
     found, changed = edges_of(connection, chosen)
     into: dict[tuple[str, str], list[Edge]] = {}
     for edge in found:

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from sqlml import sql
+from sqlml.catalog.states import ACTIVATING, ENDING
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
-
-ACTIVATING = ("activate", "promote", "rollback")
-"""Actions of the history that make `to_version` the active one. `undeploy` has none: no version is active then."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,8 @@ def changes(connection: Connection, deployment: str) -> list[Change]:
     """In order of time."""
     rows = connection.execute(
         "SELECT happened_at, to_version FROM sqlml.history"
-        " WHERE deployment = ? AND (action = 'undeploy' OR list_contains(?, action)) ORDER BY happened_at, rowid",
-        [deployment, list(ACTIVATING)],
+        " WHERE deployment = ? AND list_contains(?, action) ORDER BY happened_at, rowid",
+        [deployment, [*ACTIVATING, ENDING]],
     ).fetchall()
     return [Change(since, version) for since, version in rows]
 
