@@ -15,6 +15,7 @@ from bench.experiments.parallel import parallel
 from bench.experiments.selected import selected
 from bench.experiments.single import single
 from bench.experiments.sizes import sizes
+from bench.experiments.stamped import stamped
 from bench.experiments.wide import wide
 from bench.machine import about, machine
 from bench.timing import use_processor_time
@@ -29,6 +30,7 @@ EXPERIMENTS: dict[str, Callable[[int], Iterator[str]]] = {
     "wide": wide,
     "sizes": sizes,
     "explained": explained,
+    "stamped": stamped,
 }
 
 

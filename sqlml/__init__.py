@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlml.deployment import Deployed
     from sqlml.errors import SqlmlError
     from sqlml.external import score_to
+    from sqlml.forgetting import Forgotten, forget
     from sqlml.jobs import Job, watch_job
     from sqlml.labelling import Labelled, label
     from sqlml.lifecycle import rollback, set_live, undeploy
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlml.planning import Plan, plan
     from sqlml.promoting import Promoted, Retired, promote, retire
     from sqlml.publishing import publish
+    from sqlml.replaying import Replay, replay
     from sqlml.scoring import Scored, score, score_all_deployments
     from sqlml.state import Event, Status, history, status
     from sqlml.verification import Verification, verify
@@ -36,12 +38,14 @@ _HOMES = {
     "Deployment": "catalog.records",
     "Difference": "comparison",
     "Event": "state",
+    "Forgotten": "forgetting",
     "Job": "jobs",
     "Labelled": "labelling",
     "Measured": "measuring",
     "Plan": "planning",
     "Policy": "convert.pyfunc",
     "Promoted": "promoting",
+    "Replay": "replaying",
     "Retired": "promoting",
     "Scored": "scoring",
     "SqlmlError": "errors",
@@ -53,12 +57,14 @@ _HOMES = {
     "connect": "connecting",
     "deploy_db": "deploy",
     "diff": "comparison",
+    "forget": "forgetting",
     "history": "state",
     "label": "labelling",
     "metrics": "measuring",
     "plan": "planning",
     "promote": "promoting",
     "publish": "publishing",
+    "replay": "replaying",
     "retire": "promoting",
     "rollback": "lifecycle",
     "score": "scoring",
@@ -77,12 +83,14 @@ __all__ = [
     "Deployment",
     "Difference",
     "Event",
+    "Forgotten",
     "Job",
     "Labelled",
     "Measured",
     "Plan",
     "Policy",
     "Promoted",
+    "Replay",
     "Retired",
     "Scored",
     "SqlmlError",
@@ -95,12 +103,14 @@ __all__ = [
     "connect",
     "deploy_db",
     "diff",
+    "forget",
     "history",
     "label",
     "metrics",
     "plan",
     "promote",
     "publish",
+    "replay",
     "retire",
     "rollback",
     "score",

@@ -18,8 +18,10 @@ from sqlml.errors import UsageError, choices
 
 FILE_NAME = "sqlml.toml"
 
-Kind = Literal["text", "path", "uri", "flag", "number", "names", "places", "engine", "environment"]
+Kind = Literal["text", "path", "uri", "flag", "number", "names", "places", "engine", "environment", "amount to keep"]
 ENGINES = ("auto", "sql", "native", "python", "pyfunc")
+KEEPS = ("none", "hash", "inputs")
+CHOICES = {"engine": ENGINES, "amount to keep": KEEPS}
 
 SETTINGS: dict[str, Kind] = {
     "database": "path",
@@ -40,6 +42,7 @@ DEPLOYMENT_SETTINGS: dict[str, Kind] = {
     "engine": "engine",
     "threshold": "number",
     "live": "flag",
+    "keep": "amount to keep",
 }
 # The variables that MLflow's own tools read; sqlml's win over them.
 MLFLOW_VARIABLES = {"tracking_uri": "MLFLOW_TRACKING_URI", "registry_uri": "MLFLOW_REGISTRY_URI"}
@@ -64,25 +67,23 @@ HBASE_SETTINGS: dict[str, Kind] = {
     "sasl_user": "text",
     "sasl_password_file": "path",
 }
-# What only a variable, or a file of its own, may hold.
-HBASE_SECRETS = ("sasl_password", "tls_key_password")
+HBASE_SECRETS = ("sasl_password", "tls_key_password")  # only a variable, or a file of its own, may hold these
 # Settings of the deployment at hand that a variable may give, so that CI needs no file.
-ENVIRONMENT_OF_DEPLOYMENT = ("table", "key", "engine", "threshold", "live")
+ENVIRONMENT_OF_DEPLOYMENT = ("table", "key", "engine", "threshold", "live", "keep")
 
 
 @dataclass(frozen=True)
 class DeploymentSettings:
     """What is said about one deployment; None where nothing is."""
 
-    name: str | None = None
-    """The deployment's name where the file has a section for it."""
-    model: str | None = None
-    """The registered model's name, where it is not the deployment's."""
+    name: str | None = None  # the deployment's, where the file has a section for it
+    model: str | None = None  # the registered model's name, where it is not the deployment's
     table: str | None = None
     key: tuple[str, ...] | None = None
     engine: str | None = None
     threshold: float | None = None
     live: bool | None = None
+    keep: str | None = None
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -98,8 +99,7 @@ class Settings:
     model_env: str = "auto"
     model_timeout: float = 120
     """Seconds that a model's process may take for one request: a conversion, or a batch of rows."""
-    model_memory: float = 4096
-    """MB that it may take."""
+    model_memory: float = 4096  # MB
     deployments: Mapping[str, DeploymentSettings] = field(default_factory=dict)
     hbase: Mapping[str, Any] = field(default_factory=dict)  # Any: each of its kind in HBASE_SETTINGS
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -305,8 +305,8 @@ def _converted(value: object, kind: Kind, where: str) -> Any:  # Any: the type f
         return tuple(listed)
     if not isinstance(value, str) or not value:
         return _wrong(value, "a text" if value != "" else "a text with anything in it", where)
-    if kind == "engine" and value not in ENGINES:
-        raise UsageError(f"{where}: {value!r} is not an engine.", hint=choices(ENGINES, wrong=value))
+    if kind in CHOICES and value not in CHOICES[kind]:
+        raise UsageError(f"{where}: {value!r} is not an {kind}.", hint=choices(CHOICES[kind], wrong=value))
     return value
 
 
@@ -369,6 +369,7 @@ tracking_uri = "sqlite:///mlflow.db"
 # engine = "auto"           # auto, sql, native, python, or pyfunc (an isolated process fills the table, no SQL functions)
 # threshold = 0.5           # binary classifiers: the probability from which the prediction is the positive class
 # live = false              # triggers keep predictions up to date; DuckDB then refuses MERGE and upserts on the table
+# keep = "hash"             # of the inputs: none, hash, or inputs (what was predicted on a day can be shown again)
 
 # For models that are kept in HBase (hbase:// locations). Each has a variable too: SQLML_HBASE_ALLOW and so on.
 # [hbase]

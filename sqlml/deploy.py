@@ -64,6 +64,7 @@ def deploy_db(
     model_env: str = "auto",
     model_timeout: float = TIMEOUT_S,
     model_memory: int = MEMORY_BYTES >> 20,
+    keep: str | None = None,
     wait: bool = True,
     listener: jobs.Listener | None = None,
 ) -> Deployed | jobs.Job:
@@ -95,6 +96,8 @@ def deploy_db(
             path of an interpreter or a virtual environment.
         model_timeout: Seconds that the model's process may take for one request: a conversion, or a batch of rows.
         model_memory: MB that it may take.
+        keep: What is kept of the inputs that predictions are made of: "none", "hash" (the default: what changed is found by
+            it) or "inputs" (what was predicted on a day can be shown again). None keeps what the deployment has.
         wait: False returns a running job at once; `watch_job` streams its lines and gives its result.
         listener: Called with each line of the job's log.
 
@@ -127,6 +130,7 @@ def deploy_db(
         model_env=model_env,
         model_timeout=model_timeout,
         model_memory=model_memory,
+        keep=keep,
     )
     database = facts(connection)
     require_writable(database)
@@ -189,7 +193,7 @@ def _stage(
     names.check_name(connection, facts(connection), name)
     existing = records.find_deployment(connection, name)
     before = records.active(connection, existing) if existing and existing.active_version else None
-    options = stage.with_kept_function(options, existing)
+    options = stage.with_kept_keep(stage.with_kept_function(options, existing), before)
     version = stage.version_row(options, prepared, stage.next_number(connection, name))
     if before is not None:
         _check_contract(options, before, version, job)
@@ -273,6 +277,7 @@ def version_objects(options: Options, prepared: Prepared, version: Version) -> t
         relation=prepared.relation,
         keys=prepared.keys,
         function_name=options.function,
+        keep=version.keeps,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sqlml.config import KEEPS
 from sqlml.convert.isolation import MEMORY_BYTES, TIMEOUT_S
 from sqlml.convert.pyfunc import Policy
 from sqlml.engines.pyfunc import NO_SHELL
@@ -44,6 +45,8 @@ class Options:
     model_timeout: float = TIMEOUT_S
     model_memory: int = MEMORY_BYTES >> 20
     shadow: bool = False
+    keep: str | None = None
+    """none, hash or inputs; None is what the deployment has."""
 
     @property
     def policy(self) -> Policy:
@@ -78,6 +81,7 @@ def options_from(
     model_env: str = "auto",
     model_timeout: float = TIMEOUT_S,
     model_memory: int = MEMORY_BYTES >> 20,
+    keep: str | None = None,
 ) -> Options:
     """The arguments as Options.
 
@@ -101,6 +105,8 @@ def options_from(
             f"{option} does not go with --shadow: a shadow is scored, and triggers are the active version's.",
             hint="promote keeps the deployment as live as it is.",
         )
+    if keep is not None and keep not in KEEPS:
+        raise UsageError(f"There is nothing to keep that is called {keep!r}.", hint=f"Valid: {', '.join(KEEPS)}.")
     keys, types = _keys(key)
     if engine == "pyfunc":
         _refuse_for_pyfunc(threshold, function, live, typed=bool(types))
@@ -137,6 +143,7 @@ def options_from(
         model_timeout=model_timeout,
         model_memory=model_memory,
         shadow=shadow,
+        keep=keep,
     )
 
 

@@ -22,23 +22,32 @@ GONE = "sqlml gone"
 NUMBER = "sqlml number"
 
 
-def agrees(connection: Connection, target: Target) -> bool:
+def agrees(connection: Connection, target: Target, *, keys_only: bool = False) -> bool:
     """Whether keys and input hashes of source and predictions are the same multiset.
+
+    Where no hashes are kept, what the predictions say takes their place: every row is computed for it. `keys_only` leaves
+    it at the keys then.
 
     The sums of 64-bit hashes differ by chance in one of 2^64 cases; comparing input_hash itself is no stronger.
     """
     if _stamped_by_another_hash(connection, target):
         return False
-    stored = exp.select(*(sql.column(key) for key in target.keys), sql.column("input_hash")).from_(
-        sql.table(*target.table)
-    )
-    there = _fingerprint(connection, target, sql.render(stored))
-    return there == _fingerprint(connection, target, target.keyed(target.all_rows()))
+    stored = sql.render(exp.select("*").from_(sql.table(*target.table)))
+    there = _fingerprint(connection, target, stored, keys_only)
+    return there == _fingerprint(connection, target, target.keyed(target.all_rows()), keys_only)
 
 
-def _fingerprint(connection: Connection, target: Target, rows: str) -> tuple[int, int | None]:
+def _told_by(target: Target, *side: str) -> exp.Expression:
+    """What tells whether a stored prediction is that of a row: their input hashes, or hashes of what they say."""
+    if target.keep != "none":
+        return sql.column("input_hash", *side)
+    outputs = zip(target.outputs, target.output_types, strict=True)
+    return sql.call("hash", *(sql.cast(sql.column(name, *side), kind) for name, kind in outputs))
+
+
+def _fingerprint(connection: Connection, target: Target, rows: str, keys_only: bool) -> tuple[int, int | None]:
     keys = [sql.cast(sql.column(key), kind) for key, kind in zip(target.keys, target.key_types, strict=True)]
-    hashed = sql.call("hash", *keys, sql.column("input_hash"))
+    hashed = sql.call("hash", *keys, *([] if keys_only and target.keep == "none" else [_told_by(target)]))
     query = exp.select(sql.call("count", exp.Star()), sql.call("sum", hashed))
     found = connection.execute(sql.select_from(sql.render(query), rows)).fetchone()
     assert found is not None  # an aggregate without GROUP BY always gives one row
@@ -47,6 +56,8 @@ def _fingerprint(connection: Connection, target: Target, rows: str) -> tuple[int
 
 def _stamped_by_another_hash(connection: Connection, target: Target) -> bool:
     """Whether a stored prediction's hash was made by a DuckDB whose hash function differs from this one's."""
+    if target.keep == "none":
+        return False
     row = connection.execute(
         "SELECT count(*) FROM sqlml.scorings WHERE deployment = ? AND version = ? AND hash_check <> ?",
         [target.deployment, target.version, hash_check(connection)],
@@ -67,10 +78,9 @@ def _comparable(connection: Connection) -> exp.Select:
 def find_differences(connection: Connection, target: Target) -> None:
     """Fill TODO with new keys, changed inputs and keys predicted twice, and GONE with keys that left the source."""
     matches = [exp.EQ(this=sql.column(key, "sqlml p"), expression=sql.column(key, "sqlml k")) for key in target.keys]
-    fresh = [
-        exp.EQ(this=sql.column("input_hash", "sqlml p"), expression=sql.column("input_hash", "sqlml k")),
-        exp.In(this=sql.column("scoring_id", "sqlml p"), query=_comparable(connection).subquery()),
-    ]
+    fresh: list[exp.Expression] = [exp.EQ(this=_told_by(target, "sqlml p"), expression=_told_by(target, "sqlml k"))]
+    if target.keep != "none":
+        fresh.append(exp.In(this=sql.column("scoring_id", "sqlml p"), query=_comparable(connection).subquery()))
     stored = sql.named(sql.table(*target.table), "sqlml p")
     up_to_date = exp.select("1").from_(stored).where(sql.all_of([*matches, *fresh]))
     keys = [sql.column(key, "sqlml k") for key in target.keys]

@@ -24,8 +24,10 @@ from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
+from sqlml.engines.pyfunc import asked_names, value_name
 from sqlml.engines.surface import output_columns
 from sqlml.errors import BindingError, UsageError
+from sqlml.kept import typed_value
 from sqlml.predictions import hash_check
 from sqlml.relation import Relation, check_keys, count, find, find_or_file, resolve_columns, split_name
 from sqlml.scoring import Scored, summary
@@ -52,7 +54,7 @@ def score_to(
     """Score `source` (a table, view or path) with the active version into `target` (a new table, a file, or a folder).
 
     The result has the key columns, the predictions, `error`, `input_hash`, `scoring_id`, `scored_at` and
-    `deployment_version`. `where` is SQL, run with the caller's rights. A target is complete or not there. `policy` says
+    `deployment_version`; of a deployment that keeps its inputs also these, each as `input_<column>`. `where` is SQL, run with the caller's rights. A target is complete or not there. `policy` says
     how the process of a python_function may run.
 
     Raises:
@@ -157,9 +159,12 @@ def _answers(
     recorded = objects.recorded_query(connection, version.deployment, version.version, "rows")
     found = sql.with_source(objects.SOURCE, sql.render(rows), recorded)
     columns: list[exp.Expression] = [sql.alias(sql.field(sql.column(objects.ROW), name), name) for name in kept]
+    keeps_inputs = version.keeps == "inputs"
     if version.engine != "pyfunc":
         columns += [sql.column(name) for name, _ in output_columns(version.contract)]
         columns.append(sql.column("input_hash"))
+        if keeps_inputs:
+            columns += [sql.column(value_name(position)) for position, _ in enumerate(version.contract.columns)]
         yield sql.select_from(sql.render(exp.select(*columns)), found)
         return
     everything = sql.render(exp.select(exp.Star(except_=[sql.identifier(objects.ROW)]), *columns))
@@ -170,7 +175,7 @@ def _answers(
             lambda: askers.worker(version),
             version.contract,
             sql.select_from(everything, found),
-            kept,
+            [*kept, *(asked_names(version.contract) if keeps_inputs else ())],
             job,
         ) as answers,
     ):
@@ -180,6 +185,12 @@ def _answers(
 def _stamped(version: Version, answers: str, kept: Sequence[str], scoring_id: str) -> str:
     columns = [sql.column(name) for name in kept]
     columns += [sql.column(name) for name, _ in output_columns(version.contract)]
+    if version.keeps == "inputs":
+        asked = version.engine == "pyfunc"
+        features = [typed_value(i, c, is_asked=asked) for i, c in enumerate(version.contract.columns)]
+        columns += [
+            sql.alias(value, f"input_{c.name}") for value, c in zip(features, version.contract.columns, strict=True)
+        ]
     columns += [
         sql.column("input_hash"),
         sql.alias(sql.cast(sql.text(scoring_id), "UUID"), "scoring_id"),

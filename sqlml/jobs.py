@@ -218,6 +218,12 @@ def follow(path: Path, *, poll_seconds: float = 0.2) -> Iterator[Line]:
                 time.sleep(poll_seconds)
 
 
+def is_running(path: Path) -> bool:
+    """Whether the job whose log this file is may still write to it."""
+    lines = _parse(path.read_text(encoding="utf-8").splitlines()) if path.exists() else []
+    return bool(lines) and lines[-1].phase != "end" and _writer_lives(path)
+
+
 def _writer_lives(path: Path) -> bool:
     """Whether the process that writes this log still exists: its pid is in the first line."""
     if not path.exists():

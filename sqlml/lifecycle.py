@@ -13,6 +13,7 @@ from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.errors import NotDeployed, Refused, choices
+from sqlml.kept import table_name as inputs_table
 from sqlml.labels.tables import table_name
 from sqlml.predictions import target_of
 from sqlml.relation import mentions
@@ -273,7 +274,7 @@ def _drop_left_over(connection: Connection, deployment: Deployment) -> list[str]
     """Prediction tables, and labels joined to them, that an earlier undeployment kept."""
     dropped: list[str] = []
     for version in records.versions(connection, deployment.name):
-        for table in (version.prediction_table, table_name(version.version)):
+        for table in (version.prediction_table, table_name(version.version), inputs_table(version.version)):
             if (
                 version.state == states.UNDEPLOYED
                 and table is not None

@@ -19,6 +19,7 @@ from sqlml.catalog import records
 from sqlml.catalog.records import Version
 from sqlml.database import DatabaseFacts
 from sqlml.errors import PolicyRefused
+from sqlml.kept import KeptInputs
 from sqlml.predictions import Target, hash_check, insert_predictions
 from sqlml.relation import Relation
 from sqlml.version import __version__
@@ -124,7 +125,25 @@ def triggers(target: Target, scoring_id: str, upstream: tuple[str, str] | None =
         _trigger(target, table, "update", 2, ("OLD", "NEW"), _insert(target, scoring_id, upstream)),
         _trigger(target, table, "delete", 1, ("OLD",), _delete(target, (OLD_ROWS,))),
     ]
+    if target.kept is not None:
+        made += _keeping(target, target.kept, table, scoring_id, upstream)
     return tuple(made)
+
+
+def _keeping(
+    target: Target, inputs: KeptInputs, table: tuple[str, ...], scoring_id: str, upstream: tuple[str, str] | None
+) -> list[Trigger]:
+    """What keeps the inputs of what was written, and which keys are gone; after the predictions."""
+    keys = exp.select(*(sql.column(key) for key in target.keys))
+    new, old = (keys.from_(sql.table(name)) for name in (NEW_ROWS, OLD_ROWS))
+    kept = inputs.insert(target.keyed(_written(target, upstream)), scoring_id, sql.render(new), where=_keyed(target))
+    left = sql.render(exp.except_(old, new.copy(), distinct=True))
+    return [
+        _trigger(target, table, "insert", 3, ("NEW",), kept),
+        _trigger(target, table, "update", 3, ("OLD", "NEW"), inputs.insert_removed(left, scoring_id)),
+        _trigger(target, table, "update", 4, ("OLD", "NEW"), kept),
+        _trigger(target, table, "delete", 2, ("OLD",), inputs.insert_removed(sql.render(old), scoring_id)),
+    ]
 
 
 def _trigger(
@@ -146,6 +165,15 @@ def _delete(target: Target, row_tables: Sequence[str]) -> str:
 
 
 def _insert(target: Target, scoring_id: str, upstream: tuple[str, str] | None) -> str:
+    return insert_predictions(target, scoring_id, target.keyed(_written(target, upstream)), where=_keyed(target))
+
+
+def _keyed(target: Target) -> exp.Expression:
+    return sql.all_of([exp.Not(this=exp.Is(this=sql.column(key), expression=exp.Null())) for key in target.keys])
+
+
+def _written(target: Target, upstream: tuple[str, str] | None) -> exp.Select:
+    """The rows of the target's source for the keys that were written."""
     rows = exp.select("*").from_(sql.table(NEW_ROWS))
     if upstream is not None:
         matches = [
@@ -154,8 +182,7 @@ def _insert(target: Target, scoring_id: str, upstream: tuple[str, str] | None) -
         new = exp.select("1").from_(sql.named(sql.table(NEW_ROWS), "sqlml n")).where(sql.all_of(matches))
         source = sql.named(target.relation.node, "sqlml s")
         rows = exp.select("*").from_(source).where(exp.Exists(this=new))
-    there = sql.all_of([exp.Not(this=exp.Is(this=sql.column(key), expression=exp.Null())) for key in target.keys])
-    return insert_predictions(target, scoring_id, target.keyed(rows), where=there)
+    return rows
 
 
 def turn_on(
@@ -209,11 +236,17 @@ def existing(connection: Connection, deployment: str) -> list[Trigger]:
         " WHERE database_name = current_database() AND starts_with(trigger_name, ?)",
         [f"sqlml {deployment} "],
     ).fetchall()
-    events = {f"sqlml {deployment} {event}" for event in ("insert 1", "insert 2", "update 1", "update 2", "delete 1")}
+    events = {f"sqlml {deployment} {event}" for event in (*EVENTS, *KEEPING_EVENTS)}
     return [Trigger(name, (schema, table), text) for name, schema, table, text in rows if name in events]
 
 
-EXPECTED_TRIGGERS = 5
+EVENTS = ("insert 1", "insert 2", "update 1", "update 2", "delete 1")
+KEEPING_EVENTS = ("insert 3", "update 3", "update 4", "delete 2")
+
+
+def expected_triggers(keep: str) -> int:
+    """How many there are of a version that keeps its inputs, or does not."""
+    return len(EVENTS) + (len(KEEPING_EVENTS) if keep == "inputs" else 0)
 
 
 def upstream_table(connection: Connection, relation: Relation, keys: Sequence[str]) -> tuple[str, str] | None:

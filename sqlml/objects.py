@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from sqlml import sql
+from sqlml import kept, sql
 from sqlml.catalog import records
 from sqlml.engines.native import NativeEngine
 from sqlml.engines.outputs import Engine
@@ -67,6 +67,7 @@ def version_objects(
     relation: Relation | None,
     keys: Sequence[str],
     function_name: Sequence[str] | None,
+    keep: str = kept.DEFAULT,
 ) -> tuple[DatabaseObject, ...]:
     """All objects of one deployment version, in the order in which they are to be made.
 
@@ -78,7 +79,8 @@ def version_objects(
         if relation is None:
             return (asked,)
         keyed = asked_select(signature, sql.table(SOURCE), [(key, sql.column(key)) for key in keys])
-        return (asked, *_stored_predictions(deployment, number, signature, keyed, relation, keys))
+        stored = _stored_predictions(deployment, number, signature, keyed, relation, keys)
+        return (asked, *stored, *_kept_inputs(deployment, number, signature, relation, keys, keep, is_asked=True))
     # Rendering a large model takes longer than making it: each body is rendered once, for both of its names.
     functions = [
         ("macro", macro.name, sql.macro_text(macro.overloads))
@@ -99,12 +101,15 @@ def version_objects(
     if isinstance(engine, NativeEngine):
         view = sql.create_view((deployment, "load"), engine.load_query())
         made.append(DatabaseObject("active", "view", deployment, "load", view))
-    row = staged_select(signature, engine, sql.table(SOURCE), [(ROW, sql.column(SOURCE))], threshold=threshold)
+    row = staged_select(
+        signature, engine, sql.table(SOURCE), [(ROW, sql.column(SOURCE))], threshold=threshold, keep=keep
+    )
     made.append(DatabaseObject("query", "query", deployment, "rows", sql.render(row)))
     if relation is not None:
         passthrough = [(key, sql.column(key)) for key in keys]
-        keyed = staged_select(signature, engine, sql.table(SOURCE), passthrough, threshold=threshold)
+        keyed = staged_select(signature, engine, sql.table(SOURCE), passthrough, threshold=threshold, keep=keep)
         made += _stored_predictions(deployment, number, signature, keyed, relation, keys)
+        made += _kept_inputs(deployment, number, signature, relation, keys, keep, is_asked=False)
     return tuple(made)
 
 
@@ -118,7 +123,8 @@ def _stored_predictions(
 ) -> list[DatabaseObject]:
     table = prediction_table_name(number)
     outputs = [name for name, _ in output_columns(signature)]
-    columns = [(key, relation.types[key]) for key in keys] + list(output_columns(signature)) + list(STAMP)
+    columns = [(key, relation.types[key]) for key in keys] + list(output_columns(signature))
+    columns += [(name, kind + kept.REPEATED.get(name, "")) for name, kind in STAMP]
     return [
         DatabaseObject("version", "table", deployment, table, sql.create_table((deployment, table), columns)),
         DatabaseObject("query", "query", deployment, "keyed", sql.render(keyed)),
@@ -137,6 +143,23 @@ def _stored_predictions(
             sql.create_view((deployment, "scored"), _scored(deployment, table, relation, keys, outputs)),
         ),
     ]
+
+
+def _kept_inputs(
+    deployment: str,
+    number: int,
+    signature: Signature,
+    relation: Relation,
+    keys: Sequence[str],
+    keep: str,
+    *,
+    is_asked: bool,
+) -> list[DatabaseObject]:
+    if keep != "inputs":
+        return []
+    inputs = kept.kept_inputs(deployment, number, signature, keys, is_asked=is_asked)
+    statement = inputs.create([relation.types[key] for key in keys])
+    return [DatabaseObject("version", "table", deployment, inputs.path[1], statement)]
 
 
 def _predict_table(signature: Signature, engine: Engine, threshold: float | None) -> exp.Query:

@@ -15,6 +15,7 @@ from sqlml.database import atomic, facts, refuse_open_transaction, require_writa
 from sqlml.deploy import make, version_objects
 from sqlml.deployment import Options, options_from
 from sqlml.errors import SqlmlError
+from sqlml.kept import KEEPING
 from sqlml.prepare import Prepared, prepare
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Plan:
     resolved: str
     engine: str
     engine_why: str
+    keep: str | None
     binding: tuple[Bound, ...]
     contract_changes: tuple[str, ...]
     would_change: tuple[str, ...]
@@ -56,10 +58,10 @@ def plan(connection: Connection, reference: str, *, listener: jobs.Listener | No
     prepared = prepare(connection, options, job, with_reference=False)
     existing = records.find_deployment(connection, prepared.name)
     before = records.active(connection, existing) if existing and existing.active_version else None
-    options = stage.with_kept_function(options, existing)
+    options = stage.with_kept_keep(stage.with_kept_function(options, existing), before)
     version = stage.version_row(options, prepared, stage.next_number(connection, prepared.name))
     made = version_objects(options, prepared, version)
-    notes = list(prepared.notes)
+    notes = [*prepared.notes, *([KEEPING[version.keeps]] if version.prediction_table else [])]
     if options.live or (options.live is None and existing is not None and existing.live):
         upstream = live.upstream_table(connection, prepared.relation, prepared.keys) if prepared.relation else None
         notes.append(live.why_not(database, prepared.relation, upstream, version.engine) or live.REFUSED_BY_DUCKDB)
@@ -72,6 +74,7 @@ def plan(connection: Connection, reference: str, *, listener: jobs.Listener | No
         resolved=version.resolved,
         engine=version.engine,
         engine_why=version.engine_why,
+        keep=version.keeps if version.prediction_table else None,
         binding=prepared.bound,
         contract_changes=tuple(contract.differences(before.contract, version.contract)) if before else (),
         would_change=would_change,

@@ -12,6 +12,7 @@ from sqlml.binding import bind
 from sqlml.catalog.records import Version
 from sqlml.engines.surface import output_columns
 from sqlml.errors import UsageError
+from sqlml.kept import KeptInputs, kept_inputs
 from sqlml.relation import Relation, find, resolve_columns
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ class Target:
     key_types: tuple[str, ...]
     """As they are stored; the source's may have changed since, and DuckDB's hash of 5 depends on its type."""
     outputs: tuple[str, ...]
+    output_types: tuple[str, ...]
     keyed_query: str
+    keep: str
+    """none, hash or inputs."""
+    kept: KeptInputs | None
+    """Where the inputs are kept that the version sees."""
 
     def keyed(self, rows: exp.Query) -> str:
         """Keys, predictions and input_hash over rows of the source, as SQL text."""
@@ -52,19 +58,36 @@ def target_of(connection: Connection, version: Version) -> Target:
             f"{version.deployment} has no source table: it was deployed as functions only.",
             hint="Deploy it with --table and --key, or score other rows with --from and --to.",
         )
-    stored = find(connection, sql.quote_path(version.deployment, version.prediction_table))
     relation = find(connection, version.source)
     check_source(version, relation)
+    return target_on(connection, version, relation)
+
+
+def target_on(connection: Connection, version: Version, relation: Relation) -> Target:
+    """The same where the source is known, or where it is gone and nothing reads it."""
+    table = version.prediction_table or ""
+    stored = find(connection, sql.quote_path(version.deployment, table))
     return Target(
         deployment=version.deployment,
         version=version.version,
-        table=(version.deployment, version.prediction_table),
+        table=(version.deployment, table),
         relation=relation,
         keys=version.key_columns,
         key_types=tuple(stored.types[key] for key in version.key_columns),
         outputs=tuple(name for name, _ in output_columns(version.contract)),
+        output_types=tuple(kind for _, kind in output_columns(version.contract)),
         keyed_query=objects.recorded_query(connection, version.deployment, version.version, "keyed"),
+        keep=version.keeps,
+        kept=inputs_of(version),
     )
+
+
+def inputs_of(version: Version) -> KeptInputs | None:
+    """Where a version keeps its inputs; None where it does not."""
+    if version.keeps != "inputs" or version.prediction_table is None:
+        return None
+    asked = version.engine == "pyfunc"
+    return kept_inputs(version.deployment, version.version, version.contract, version.key_columns, is_asked=asked)
 
 
 def check_source(version: Version, relation: Relation) -> None:
@@ -90,6 +113,19 @@ def hash_check(connection: Connection) -> int:
     """DuckDB's hash of a fixed row: where two are equal, stored hashes of two DuckDB versions are comparable."""
     row = connection.execute("SELECT hash(1.5e0, 'sqlml', NULL::VARCHAR, 42::BIGINT)").fetchone()
     return int(row[0]) if row else 0
+
+
+def find_table(connection: Connection, table: tuple[str, str]) -> bool:
+    """Whether the current database has this table."""
+    found = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
+        list(table),
+    )
+    return found.fetchone() is not None
+
+
+def holds_rows(connection: Connection, table: tuple[str, str]) -> bool:
+    return connection.execute(sql.render(exp.select("1").from_(sql.table(*table)).limit(1))).fetchone() is not None
 
 
 def stored_rows(connection: Connection, target: Target) -> int:

@@ -19,8 +19,9 @@ from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
 from sqlml.differences import GONE, NUMBER, TODO, agrees, find_differences
+from sqlml.engines.pyfunc import asked_names
 from sqlml.errors import Conflict, SqlmlError
-from sqlml.predictions import Target, hash_check, insert_predictions, stored_rows, target_of
+from sqlml.predictions import Target, hash_check, holds_rows, insert_predictions, stored_rows, target_of
 from sqlml.relation import Relation, check_keys, count, split_name
 from sqlml.version import __version__
 
@@ -164,8 +165,8 @@ def score_version(
     scoring_id = str(uuid.uuid4())
     total = count(connection, target.relation)
     stored = stored_rows(connection, target)
-    is_first = stored == 0
-    state = _State(connection, version, target, job, askers, scoring_id, total)
+    is_first, keeps = stored == 0, target.kept is not None and holds_rows(connection, target.kept.path)
+    state = _State(connection, version, target, job, askers, scoring_id, total, keeps_already=keeps)
     openlineage.scoring_started(connection, job, version, scoring_id, target.relation, total)
     if not is_first and not all_rows and agrees(connection, target):
         kind, unchanged = "incremental", total
@@ -179,8 +180,8 @@ def score_version(
         _begin(state, kind)
         if kind == "full":
             _write_everything(state, replace=not is_first)
-        for _ in range(MAX_PASSES):
-            if agrees(connection, target):
+        for passes in range(MAX_PASSES):
+            if (passes or kind == "full") and agrees(connection, target, keys_only=True):
                 break
             _write_differences(state)
         else:
@@ -200,6 +201,7 @@ class _State:
     total: int
     written: int = 0
     removed: int = 0
+    keeps_already: bool = False
 
     @property
     def is_asked(self) -> bool:
@@ -265,7 +267,7 @@ def _batches(
         return [everything]
     if relation.is_local_table and "rowid" not in {name.lower() for name in relation.types}:
         row = connection.execute(sql.render(exp.select("max(rowid)").from_(relation.node))).fetchone()
-        last = int(row[0]) if row and row[0] is not None else 0
+        last = int(row[0] or 0) if row else 0
         rowid = exp.column("rowid")
         return [
             everything.where(
@@ -293,8 +295,13 @@ def _write(state: _State, rows: exp.Select, *, replace: bool, removed_query: str
         if removed_query is not None:
             removed = connection.execute(sql.delete_matching(target.table, target.keys, removed_query)).fetchone()
             state.removed += int(removed[0]) if removed else 0
+            if target.kept is not None:
+                connection.execute(target.kept.insert_removed(removed_query, state.scoring_id))
         written = connection.execute(insert_predictions(target, state.scoring_id, keyed)).fetchone()
         state.written += int(written[0]) if written else 0
+        if target.kept is not None:  # compared with what was kept last, if anything was
+            compared = these if replace or state.keeps_already else None
+            connection.execute(target.kept.insert(keyed, state.scoring_id, compared))
 
 
 @contextlib.contextmanager
@@ -313,7 +320,7 @@ def _predicted(state: _State, rows: exp.Select) -> Iterator[tuple[str, str]]:
         lambda: state.askers.worker(state.version),
         state.version.contract,
         target.keyed(rows),
-        target.keys,
+        [*target.keys, *(asked_names(state.version.contract) if target.kept is not None else ())],
         state.job,
     ) as keyed:
         yield sql.select_from(sql.render(head), keyed), keyed

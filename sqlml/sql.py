@@ -88,6 +88,11 @@ def integer(value: int) -> exp.Expression:
     return exp.Literal.number(str(int(value)))
 
 
+def parameter(number: int) -> exp.Expression:
+    """A text that is bound: `$1`, `$2` and on."""
+    return cast(exp.Parameter(this=integer(number)), "VARCHAR")
+
+
 def null(type_name: str | None = None) -> exp.Expression:
     return exp.Null() if type_name is None else cast(exp.Null(), type_name)
 
@@ -330,6 +335,29 @@ def delete_matching(path: Sequence[str], keys: Sequence[str], keys_query: str) -
     """DELETE the rows whose key columns equal those of a row of `keys_query`."""
     matches = " AND ".join(f'{quote_path(path[-1], key)} = "sqlml d".{quote(key)}' for key in keys)
     return f'DELETE FROM {quote_path(*path)} USING ({keys_query}) AS "sqlml d" WHERE {matches}'  # noqa: S608 - quoted
+
+
+def exists_in(rows: str, name: str, condition: exp.Expression) -> exp.Expression:
+    """EXISTS of a row of `rows` (a query, as SQL text made by us), called `name`, for which the condition holds."""
+    listed = exp.Table(this=exp.Var(this=f"({rows})"), alias=exp.TableAlias(this=identifier(name)))
+    return exp.Exists(this=exp.select("1").from_(listed).where(condition))
+
+
+def left_join(head: str, left: str, left_name: str, right: str, right_name: str, keys: Sequence[str]) -> str:
+    """`head` (a SELECT without FROM) over two queries, joined where their keys are equal; all SQL text made by us."""
+    matches = render(all_of(equal(keys, left_name, right_name)))
+    return f"{head} FROM ({left}) AS {quote(left_name)} LEFT JOIN ({right}) AS {quote(right_name)} ON {matches}"
+
+
+def last_rows(path: Sequence[str], keys: Sequence[str], keys_query: str | None, condition: str | None) -> str:
+    """Of each key (of `keys_query`) the row that was inserted last, among those for which the condition holds."""
+    listed = (
+        "" if keys_query is None else f' SEMI JOIN ({keys_query}) AS "sqlml d" USING ({", ".join(map(quote, keys))})'
+    )
+    chosen = "" if condition is None else f" WHERE {condition}"
+    named = ", ".join(quote_path("sqlml h", key) for key in keys)
+    last = f'SELECT max("sqlml h".rowid) FROM {quote_path(*path)} AS "sqlml h"{listed}{chosen} GROUP BY {named}'  # noqa: S608 - quoted
+    return f"SELECT * FROM {quote_path(*path)} WHERE rowid IN ({last})"  # noqa: S608 - quoted
 
 
 def select_rows(path: Sequence[str], columns: Sequence[str], equal_to: str | None) -> str:

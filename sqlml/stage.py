@@ -6,13 +6,14 @@ import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from sqlml import jobs, objects, parity, pyfunc, sql
+from sqlml import jobs, kept, objects, parity, pyfunc, sql
 from sqlml.catalog import model_files, records, states
 from sqlml.catalog.migrations import KEEPS_ANSWERS, applied
 from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import PyfuncModel
 from sqlml.deployment import Options
+from sqlml.errors import UsageError
 from sqlml.predictions import insert_predictions, target_of
 from sqlml.prepare import Prepared
 from sqlml.registry.store import shown
@@ -63,6 +64,7 @@ def version_row(options: Options, prepared: Prepared, number: int) -> Version:
         deployed_at=records.now(),
         artifact_store=None if artifact.store is None else artifact.store.to_json(),
         model_env=options.model_env,
+        keep=options.keep or kept.DEFAULT,
     )
 
 
@@ -77,6 +79,7 @@ def identity(version: Version) -> tuple[object, ...]:
         version.threshold,
         version.source,
         version.key_columns,
+        version.keeps,
     )
 
 
@@ -86,6 +89,22 @@ def with_kept_function(options: Options, existing: records.Deployment | None) ->
         return options
     schema, name = existing.function_name
     return replace(options, function=(schema, name))
+
+
+def with_kept_keep(options: Options, before: Version | None) -> Options:
+    """Without --keep, what the active version keeps of its inputs.
+
+    Raises:
+        UsageError: nothing is to be kept of what a python_function is asked.
+    """
+    keep = options.keep or (kept.DEFAULT if before is None else before.keeps)
+    if keep == "none" and options.engine == "pyfunc":
+        raise UsageError(
+            "--keep none does not go with --engine pyfunc: without a hash of its inputs, every score would have to ask"
+            " the model about every row.",
+            hint="Give --keep hash: 8 bytes a row.",
+        )
+    return replace(options, keep=keep)
 
 
 def find_same(connection: Connection, version: Version, function: tuple[str, str] | None) -> Version | None:

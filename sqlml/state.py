@@ -43,6 +43,7 @@ class Status:
     problems: tuple[str, ...]
     artifact_uri: str | None = None
     artifact_store: StoreManifest | None = None
+    keep: str | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         return asdict(self)
@@ -110,6 +111,7 @@ def _status(connection: Connection, deployment: Deployment) -> Status:
         problems=tuple(problems(connection, deployment, active, all_versions)),
         artifact_uri=None if active is None else active.artifact_uri,
         artifact_store=None if stored is None else StoreManifest.from_json(stored),
+        keep=None if active is None or active.prediction_table is None else active.keeps,
     )
 
 
@@ -163,9 +165,10 @@ def problems(
             found += [f"the shadow v{version.version}: {one}" for one in _of_shadow(connection, version)]
     if deployment.live:
         hanging = live.existing(connection, deployment.name)
-        if len(hanging) < live.EXPECTED_TRIGGERS:
+        expected = live.expected_triggers("hash" if active is None else active.keeps)
+        if len(hanging) < expected:
             found.append(
-                f"only {len(hanging)} of {live.EXPECTED_TRIGGERS} triggers are on the source: CREATE OR REPLACE or DROP"
+                f"only {len(hanging)} of {expected} triggers are on the source: CREATE OR REPLACE or DROP"
                 f" removed them; sqlml live {deployment.name} on hangs them again, sqlml score catches up"
             )
     if active is not None and _is_interrupted(connection, active):

@@ -175,16 +175,18 @@ def _keys(connection: Connection, target: Target) -> Check:
 def _current(connection: Connection, target: Target) -> Check:
     """Source rows without a prediction of these inputs, and predictions whose key left the source."""
     matches = [exp.EQ(this=sql.column(key, "sqlml p"), expression=sql.column(key, "sqlml k")) for key in target.keys]
-    same = exp.EQ(this=sql.column("input_hash", "sqlml p"), expression=sql.column("input_hash", "sqlml k"))
+    if target.keep != "none":
+        matches.append(exp.EQ(this=sql.column("input_hash", "sqlml p"), expression=sql.column("input_hash", "sqlml k")))
     stored = sql.named(sql.table(*target.table), "sqlml p")
-    predicted = exp.Exists(this=exp.select("1").from_(stored).where(sql.all_of([*matches, same])))
+    predicted = exp.Exists(this=exp.select("1").from_(stored).where(sql.all_of(matches)))
     query = sql.select_from(
         "SELECT count(*)", target.keyed(target.all_rows()), alias="sqlml k", where=f"NOT {sql.render(predicted)}"
     )
     row = connection.execute(query).fetchone()
     stale = int(row[0]) if row else 0
     source = sql.named(target.relation.node.copy(), "sqlml k")
-    there = exp.Exists(this=exp.select("1").from_(source).where(sql.all_of([m.copy() for m in matches])))
+    keys = matches[: len(target.keys)]
+    there = exp.Exists(this=exp.select("1").from_(source).where(sql.all_of([m.copy() for m in keys])))
     gone = exp.select("count(*)").from_(stored.copy()).where(exp.Not(this=there))
     row = connection.execute(sql.render(gone)).fetchone()
     left = int(row[0]) if row else 0
@@ -207,7 +209,7 @@ def _recomputed(connection: Connection, target: Target) -> Check:
         rows = rows.where(exp.EQ(this=bucket, expression=sql.integer(0)))
     matches = [
         exp.EQ(this=sql.column(key, "sqlml p"), expression=sql.column(key, "sqlml k"))
-        for key in [*target.keys, "input_hash"]
+        for key in [*target.keys, *([] if target.keep == "none" else ["input_hash"])]
     ]
     differs = [
         exp.NullSafeNEQ(this=sql.column(o, "sqlml p"), expression=sql.column(o, "sqlml k")) for o in target.outputs
@@ -222,4 +224,5 @@ def _recomputed(connection: Connection, target: Target) -> Check:
     row = connection.execute(query).fetchone()
     seen, unequal = (int(row[0]), int(row[1] or 0)) if row else (0, 0)  # count_if of no rows is NULL
     detail = f"{unequal:,} of {seen:,} rows" if unequal else f"{seen:,} rows, all equal"
-    return Check("recomputed", unequal == 0, f"{detail} computed again")
+    stale = ", or changed since they were scored: no hash of the inputs is kept" if target.keep == "none" else ""
+    return Check("recomputed", unequal == 0, f"{detail} computed again{stale if unequal else ''}")

@@ -27,6 +27,7 @@ PAGES = (
     "docs/operations.md",
     "docs/labels.md",
     "docs/lineage.md",
+    "docs/provenance.md",
     "docs/security.md",
     "docs/hbase.md",
     "docs/pyfunc.md",

@@ -247,6 +247,10 @@ def write_backs(connection: Connection) -> None:
     )
 
 
+def kept_inputs(connection: Connection) -> None:
+    connection.execute("ALTER TABLE sqlml.versions ADD COLUMN keep VARCHAR")
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first catalog", first_catalog),
     # JSON: where an artifact store keeps each file, under which id, with its sha256; NULL where the store does not say.
@@ -259,9 +263,13 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("states of the lifecycle, failed attempts, and the database's own notion of who", lifecycle),
     # A row is what MLflow is still to be told: written before it is tried, removed when it is done.
     ("what MLflow is still to be told", write_backs),
+    # none, hash or inputs; NULL is hash, which every version before kept.
+    ("what is kept of the inputs that a version saw", kept_inputs),
 )
 KEEPS_WRITE_BACKS = 1 + [change for _, change in MIGRATIONS].index(write_backs)
 """The migration since which what MLflow is still to be told is remembered."""
+KEEPS_INPUTS = 1 + [change for _, change in MIGRATIONS].index(kept_inputs)
+"""The migration since which versions say what is kept of their inputs."""
 LIFECYCLE = 1 + [change for _, change in MIGRATIONS].index(lifecycle)
 """The migration since which a version can be planned, shadow or failed."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlml import sql
 from sqlml.catalog import states
-from sqlml.catalog.migrations import LIFECYCLE, applied
+from sqlml.catalog.migrations import KEEPS_INPUTS, LIFECYCLE, applied
 from sqlml.errors import Conflict, NotDeployed, choices
 from sqlml.signature import Signature
 
@@ -79,10 +79,16 @@ class Version:
     artifact_store: str | None = field(default=None, metadata={SINCE: 2})
     model_env: str | None = field(default=None, metadata={SINCE: 3})
     failure: str | None = field(default=None, metadata={SINCE: LIFECYCLE})
+    keep: str | None = field(default=None, metadata={SINCE: KEEPS_INPUTS})
 
     @property
     def contract(self) -> Signature:
         return Signature.from_json(self.signature)
+
+    @property
+    def keeps(self) -> str:
+        """none, hash or inputs."""
+        return self.keep or "hash"
 
 
 Row = TypeVar("Row", Deployment, Version)

@@ -35,6 +35,6 @@ Exit codes:
   1    failed
   2    wrong usage
   3    refused: parity, contract, unsupported model, policy
-  4    drifted: verify, status --check
+  4    drifted: verify, status --check, replay
   130  interrupted
 """

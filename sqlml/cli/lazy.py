@@ -25,6 +25,8 @@ COMMANDS = {
     "live": ("deployments", "Turn triggers that keep predictions up to date on or off."),
     "verify": ("deployments", "Compare a deployment with its record, its stored predictions and its model."),
     "lineage": ("origins", "Show where predictions come from, or what uses a column."),
+    "replay": ("provenance", "Compute stored predictions again by the version that made them, and compare."),
+    "forget": ("provenance", "Erase a key from everything that the database holds of a deployment."),
     "publish": ("readers", "Put a copy in place atomically, for readers that must not wait."),
     "logs": ("logs", "List jobs, or show the lines of one."),
     "sql": ("readers", "Run SQL, or a shell, with every deployed function ready."),

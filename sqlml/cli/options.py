@@ -81,6 +81,11 @@ def model(command: Command) -> Command:
             click.option(
                 "--as", "function", metavar="FUNCTION", help="Also make this plain function, such as main.predict."
             ),
+            click.option(
+                "--keep",
+                type=click.Choice(config.KEEPS),
+                help="What is kept of the inputs; inputs: what was predicted on a day can be shown again. [hash]",
+            ),
             click.option("--accept-contract-change", is_flag=True, help="Accept other inputs, types or classes."),
             click.option("--why", metavar="TEXT", help="Kept in the history."),
         ]
@@ -139,13 +144,14 @@ def deployment_arguments(
     threshold: float | None,
     live: bool | None,
     function: str | None,
+    keep: str | None,
     accept_contract_change: bool,
     why: str | None,
 ) -> dict[str, Any]:  # Any: the keyword arguments of deploy_db
     """Flags laid over the environment and the file, as arguments of `deploy_db` and `plan`."""
     from sqlml.registry.references import name_in
 
-    flags = {"table": table, "engine": engine, "threshold": threshold, "live": live}
+    flags = {"table": table, "engine": engine, "threshold": threshold, "live": live, "keep": keep}
     if name is not None and not name.strip():
         raise UsageError("--name is empty.", hint="Without it the deployment has the model's name.")
     chosen = found.deployment(name_in(reference), name, flags)
@@ -156,6 +162,7 @@ def deployment_arguments(
         "engine": chosen.engine or "auto",
         "threshold": chosen.threshold,
         "live": chosen.live,
+        "keep": chosen.keep,
         "function": function,
         "accept_contract_change": accept_contract_change,
         "why": why,

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from sqlml.checking import Checked
     from sqlml.comparison import Difference
     from sqlml.doctor import Finding
+    from sqlml.forgetting import Forgotten
     from sqlml.jobs import JobRecord
     from sqlml.lineage.tree import Node
     from sqlml.planning import Plan
     from sqlml.promoting import Promoted
+    from sqlml.replaying import Replay
     from sqlml.scoring import Scored
     from sqlml.state import Event, Status
     from sqlml.verification import Check, Verification
@@ -73,6 +75,7 @@ def plan(planned: Plan) -> None:
             ("deployment", f"{planned.name} v{planned.version}"),
             ("model", planned.resolved),
             ("engine", f"{planned.engine}: {planned.engine_why}"),
+            ("keeps", KEPT.get(planned.keep or "")),
         ]
     )
     if planned.binding:
@@ -165,12 +168,20 @@ def statuses(found: Sequence[Status]) -> None:
                 ("engine", f"{one.engine}: {NO_SHELL}" if one.engine == "pyfunc" else one.engine),
                 ("source", f"{one.source}, key {', '.join(one.key_columns)}" if one.source else "functions only"),
                 ("live", "yes" if one.live else None),
+                ("keeps", KEPT.get(one.keep or "")),
                 ("predictions", _predictions(one)),
                 ("parity", one.parity),
                 ("versions", ", ".join(one.versions)),
                 *(("problem", problem) for problem in one.problems),
             ]
         )
+
+
+KEPT = {
+    "none": "nothing of the inputs: no prediction can be replayed",
+    "hash": "a hash of the inputs",
+    "inputs": "the inputs, whenever they change",
+}
 
 
 def _predictions(one: Status) -> str | None:
@@ -218,6 +229,49 @@ def _verdict(check: Check) -> str:
     if not check.checked:
         return "NOT COMPARED"
     return "ok" if check.passed else "DIFFERS"
+
+
+def replayed(found: Replay) -> None:
+    rows = [
+        (f"{found.deployment} v{one.version}", outcome, f"{number:,}", "")
+        for one in found.versions
+        for outcome, number in one.outcomes.items()
+    ]
+    rows += [
+        (f"{found.deployment} v{v.version}", "not replayed", "", v.skipped or "no predictions")
+        for v in found.versions
+        if not v.rows
+    ]
+    moment = "" if found.as_of is None else f", as of {cell(found.as_of)} UTC"
+    output.table(("deployment", f"outcome{moment}", "predictions", ""), rows)
+    for one in found.versions:
+        for why, number in one.reasons.items():
+            data(f"v{one.version}: {number:,} of them: {why}")
+    for row in found.rows:
+        data()
+        data(
+            f"v{row.version}, {', '.join(f'{k} = {cell(v)}' for k, v in row.key.items())}: {row.outcome}, scored {cell(row.scored_at)} UTC"
+        )
+        names = row.stored or row.computed or {}
+        values = [(n, (row.stored or {}).get(n, ""), (row.computed or {}).get(n, "")) for n in names]
+        output.table(("", "stored", "computed now"), [(n, _exact(a), _exact(b)) for n, a, b in values])
+    for note in found.notes:
+        data(note)
+
+
+def _exact(value: object) -> object:
+    """All digits: two numbers that differ must not look the same."""
+    return repr(value) if isinstance(value, float) else value
+
+
+def forgotten(done: Forgotten) -> None:
+    if not done.erased:
+        data(f"{done.deployment} held nothing about that key.")
+    else:
+        output.table(("erased from", "rows", "what"), [(e.table, f"{e.rows:,}", e.what) for e in done.erased])
+    data()
+    for sentence in done.left:
+        data(sentence)
 
 
 def findings(found: Sequence[Finding]) -> None:

@@ -41,6 +41,16 @@ def whole_name(position: int) -> str:
     return f"sqlml w{position}"
 
 
+def asked_names(signature: Signature) -> list[str]:
+    """What `asked_select` gives of a row beside its hash."""
+    names = []
+    for position, column in enumerate(signature.columns):
+        names.append(value_name(position))
+        if column.type in WHOLE:
+            names.append(whole_name(position))
+    return [*names, CAST]
+
+
 def asked_select(
     signature: Signature, source: exp.Expression, passthrough: Sequence[tuple[str, exp.Expression]] = ()
 ) -> exp.Select:

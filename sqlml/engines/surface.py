@@ -123,12 +123,14 @@ def staged_select(
     *,
     threshold: float | None = None,
     with_hash: bool = True,
+    keep: str = "hash",
 ) -> exp.Select:
     """Predictions over `source` (a table or an aliased subquery), every intermediate evaluated once.
 
     Gives the passthrough columns, `output_columns(signature)` and, `with_hash`, `input_hash` UBIGINT: DuckDB's
     `hash(f1, ..., fn, e)` of the normalised features in signature order (DOUBLE or VARCHAR, NULL for missing) and of
-    the text of the first value that could not be read (NULL when all could).
+    the text of the first value that could not be read (NULL when all could). `keep` "none" has NULL in its place, and
+    "inputs" the features too, as `sqlml f0` and on, with that text as `CAST`.
     `passthrough` expressions see the source's columns; features are taken from it by the signature's names.
     """
     computed = _computed(signature, engine, [sql.column(c.name) for c in signature.columns], staged=True)
@@ -145,7 +147,11 @@ def staged_select(
     names = [name for name, _ in output_columns(signature)]
     results = list(zip(names, answers, strict=True))
     if with_hash:
-        results.append(("input_hash", sql.call("hash", *(sql.column(name) for name in computed.hashed))))
+        hashed = sql.call("hash", *(sql.column(name) for name in computed.hashed))
+        results.append(("input_hash", sql.null("UBIGINT") if keep == "none" else hashed))
+    if with_hash and keep == "inputs":
+        results += [(name, sql.column(name)) for name in computed.hashed]
+        results += [] if CAST in computed.hashed else [(CAST, sql.null("VARCHAR"))]
     return nested(source, passthrough, computed.lets, results)
 
 

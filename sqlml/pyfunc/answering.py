@@ -20,7 +20,7 @@ from sqlml import jobs, sql
 from sqlml.catalog import model_files
 from sqlml.catalog.records import Version
 from sqlml.convert.pyfunc import Form, Policy, PyfuncWorker, open_pyfunc
-from sqlml.engines.pyfunc import INPUT_HASH, WHOLE, value_name, whole_name
+from sqlml.engines.pyfunc import INPUT_HASH, WHOLE, asked_names, value_name, whole_name
 from sqlml.engines.surface import CAST, output_columns
 from sqlml.errors import WorkerError
 from sqlml.signature import Signature
@@ -150,7 +150,7 @@ def _answer_all(
 
 def _batch(connection: Connection, signature: Signature, first: int, size: int) -> pa.Table:
     """Some of the rows to ask, after the first ones."""
-    named = [sql.column(ID), *(sql.column(name) for name in _asked_names(signature)), sql.column(CAST)]
+    named = [sql.column(ID), *(sql.column(name) for name in asked_names(signature))]
     within = [
         exp.GT(this=sql.column(ID), expression=sql.integer(first)),
         exp.LTE(this=sql.column(ID), expression=sql.integer(first + size)),
@@ -165,15 +165,6 @@ def arrow(connection: Connection, query: str) -> pa.Table:
         # earlier execute() has not been read to its end.
         warnings.simplefilter("ignore", UserWarning)
         return connection.execute(query).to_arrow_table()
-
-
-def _asked_names(signature: Signature) -> list[str]:
-    names = []
-    for position, column in enumerate(signature.columns):
-        names.append(value_name(position))
-        if column.type in WHOLE:
-            names.append(whole_name(position))
-    return names
 
 
 def features(signature: Signature, rows: pa.Table) -> pa.Table:

@@ -25,6 +25,10 @@ def customer_rows() -> object:
     return customers()
 
 
+COMPOSITE = {"people": ("shop", "id")}
+"""Tables of tests that have another key than the customers."""
+
+
 @pytest.fixture
 def warehouse(tmp_path: Path, customer_rows: object) -> Path:
     """A file with 400 customers in it."""
@@ -119,7 +123,7 @@ def converted(monkeypatch: pytest.MonkeyPatch, prepared_versions: dict[str, Prep
             made,
             name=options.name or made.name,  # type: ignore[attr-defined]
             relation=relation,
-            keys=made.keys if relation is not None else (),
+            keys=() if relation is None else COMPOSITE.get(relation.label, made.keys),
         )
 
     # Fewer batches too: each costs a query, and these tests stage hundreds of versions.
