@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 ERASED = "[erased: it named a key that was forgotten]"
+TOLD = re.compile(r" First: row \d+ \(.*", re.DOTALL)
+"""The example at the end of what is said about parity that failed."""
 EXAMPLE = ("row", "kind", "batch", "what")
 """What stays of an example in the evidence: neither values of a row nor what was predicted for it."""
 COUNTS = frozenset({"seconds", "pid", "rows", "total", "batch", "batches", "bytes"})
@@ -103,6 +105,7 @@ def forget(
             records.begin_change(connection, deployment.name)
             erased = [_delete(connection, table, values) for table in tables]
             erased += [_evidence(connection, deployment.name), _logs(connection, deployment.name, named)]
+            erased.append(_failures(connection, deployment.name, named))
             records.record_history(connection, deployment.name, "forget", who=jobs.user(), job_id=job.id, why=why)
         for temporary in (TODO, GONE):
             connection.execute(sql.drop_table(("temp", temporary)))
@@ -218,11 +221,29 @@ def _logs(connection: Connection, name: str, named: Callable[[str], bool]) -> Er
     changed = 0
     for job_id, log, error in rows:
         lines = [_cleaned(line, named) for line in log]
-        said = ERASED if error is not None and named(error) else error
+        said = None if error is None else _said(error, named)
         if lines != log or said != error:
             changed += 1
             connection.execute("UPDATE sqlml.jobs SET log = ?, error = ? WHERE job_id = ?", [lines, said, job_id])
     return Erased("sqlml.jobs", changed, "lines of logs that name it, by chance too")
+
+
+def _failures(connection: Connection, name: str, named: Callable[[str], bool]) -> Erased:
+    """Why attempts failed, in words that may be about rows."""
+    changed = 0
+    for version in records.versions(connection, name):
+        said = None if version.failure is None else _said(version.failure, named)
+        if said != version.failure:
+            changed += 1
+            connection.execute(
+                "UPDATE sqlml.versions SET failure = ? WHERE deployment = ? AND version = ?",
+                [said, name, version.version],
+            )
+    return Erased("sqlml.versions", changed, "what is said of rows where attempts failed")
+
+
+def _said(text: str, named: Callable[[str], bool]) -> str:
+    return ERASED if named(text) else TOLD.sub(" [The example was erased.]", text)
 
 
 def _cleaned(line: str, named: Callable[[str], bool]) -> str:
@@ -233,8 +254,11 @@ def _cleaned(line: str, named: Callable[[str], bool]) -> str:
         return ERASED if named(line) else line
     details = parsed.get("details", {})
     evidence = details.get("evidence")
+    message = str(parsed.get("message", ""))
     stripped = isinstance(evidence, dict) and _strip(evidence)
-    texts = [str(parsed.get("message", "")), *_leaves({k: v for k, v in details.items() if k not in COUNTS})]
+    if TOLD.search(message):
+        parsed["message"], stripped = _said(message, named), True
+    texts = [message, *_leaves({k: v for k, v in details.items() if k not in COUNTS})]
     if named(" ".join(texts)):
         parsed["message"] = ERASED
         parsed["details"] = {k: v for k, v in details.items() if k in COUNTS or k == "state"}

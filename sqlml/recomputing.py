@@ -125,7 +125,7 @@ class _Work:
         self._make(OUTCOME, sql.render(empty.select(*outputs)))
 
     def _shown_then(self, kept: KeptInputs, stored: str, moment: datetime) -> str:
-        until = exp.LTE(this=sql.column("scored_at"), expression=timestamp(moment))
+        until = exp.LTE(this=sql.column("scored_at"), expression=sql.timestamp(moment))
         these = None
         if self.chosen.key is not None:
             one = exp.select(*(sql.column(k) for k in kept.keys)).from_(sql.table(*kept.path)).distinct()
@@ -155,7 +155,7 @@ class _Work:
     def compare_kept(self, kept: KeptInputs) -> None:
         """By the inputs that were kept last (until then): they are those of the prediction, unless it is a later one's."""
         moment = self.chosen.as_of
-        until = None if moment is None else exp.LTE(this=sql.column("scored_at"), expression=timestamp(moment))
+        until = None if moment is None else exp.LTE(this=sql.column("scored_at"), expression=sql.timestamp(moment))
         self._list_undecided()
         there = sql.render(exp.Not(this=sql.column(kept.removed)))
         last = sql.select_from("SELECT *", kept.last(self._keys_left(), until), alias="h", where=there)
@@ -201,7 +201,7 @@ class _Work:
         moment = self.chosen.as_of
         again: exp.Expression = exp.false()
         if moment is not None:
-            again = exp.GT(this=sql.column("scored_at", p), expression=timestamp(moment))
+            again = exp.GT(this=sql.column("scored_at", p), expression=sql.timestamp(moment))
         reasons = [
             (again, sql.text(AGAIN)),
             (no_hash, sql.text(NO_HASH)),
@@ -387,7 +387,3 @@ def is_key(keys: Sequence[str], types: Sequence[str], values: Sequence[str] | No
             number_given = sql.try_cast(given.copy(), "DOUBLE")
             found.append(exp.EQ(this=number_given, expression=sql.try_cast(read.copy(), "DOUBLE")))
     return sql.all_of(found)
-
-
-def timestamp(moment: datetime) -> exp.Expression:
-    return sql.cast(sql.text(moment.isoformat(sep=" ", timespec="microseconds")), "TIMESTAMP")

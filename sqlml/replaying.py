@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from sqlml import pyfunc, sql
-from sqlml.catalog import records
+from sqlml.catalog import activity, records
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 SAMPLE = 1_000
 SHOWN = 20
 """Predictions that are not equal, of each version, beside the counts."""
-SWITCHES = ("activate", "promote", "rollback", "undeploy")
-"""What of the history says which version was active."""
 
 
 @dataclass(frozen=True)
@@ -189,21 +187,11 @@ def moment_of(given: datetime | str) -> datetime:
     return found if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
 
 
-def active_at(connection: Connection, name: str, moment: datetime) -> int | None:
-    """The version that was active then, by history; None if none was."""
-    row = connection.execute(
-        "SELECT CASE WHEN action <> 'undeploy' THEN to_version END FROM sqlml.history WHERE deployment = ?"
-        " AND list_contains(?, action) AND happened_at <= ? ORDER BY happened_at DESC, rowid DESC LIMIT 1",
-        [name, list(SWITCHES), moment],
-    ).fetchone()
-    return None if row is None else row[0]
-
-
 def _versions(
     connection: Connection, deployment: Deployment, number: int | None, moment: datetime | None
 ) -> list[Version]:
     if moment is not None:
-        active = active_at(connection, deployment.name, moment)
+        active = activity.active_at(activity.changes(connection, deployment.name), moment)
         if active is None:
             raise NotDeployed(f"No version of {deployment.name} was active at {moment} UTC, so nothing was shown.")
         number = active

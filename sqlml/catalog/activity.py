@@ -1,7 +1,8 @@
-"""Which version was active when, by the history."""
+"""Which version was active when, by the history: the one place that says so."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -33,8 +34,18 @@ def changes(connection: Connection, deployment: str) -> list[Change]:
     return [Change(since, version) for since, version in rows]
 
 
-def active_at(found: list[Change], moment: exp.Expression) -> exp.Expression:
-    """The version that was active at the moment, as an expression; NULL where none was."""
+def active_at(found: Sequence[Change], moment: datetime) -> int | None:
+    """The version that was active at the moment (UTC, without a zone); None where none was.
+
+    >>> found = [Change(datetime(2026, 1, 1), 1), Change(datetime(2026, 3, 1), 2)]
+    >>> active_at(found, datetime(2026, 2, 1)), active_at(found, datetime(2025, 1, 1))
+    (1, None)
+    """
+    return next((change.version for change in reversed(found) if change.since <= moment), None)
+
+
+def active_expression(found: Sequence[Change], moment: exp.Expression) -> exp.Expression:
+    """The same as an expression, of a moment in a row."""
     branches = [
         (
             exp.GTE(this=moment.copy(), expression=sql.timestamp(change.since)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from sqlml import sql
-from sqlml.catalog.activity import Change, active_at
+from sqlml.catalog.activity import Change, active_expression
 from sqlml.errors import BindingError, UsageError
 from sqlml.labels.kinds import base_type, is_missing
 from sqlml.relation import Relation, resolve_columns
@@ -86,7 +86,7 @@ def read(found: Given, changes: list[Change]) -> str:
     columns.append(sql.alias(sql.case([(there, label.copy())]), LABEL))
     columns.append(sql.alias(_utc(sql.column(found.at), found.relation.types[found.at]), AT))
     rows = exp.select(*columns).from_(found.relation.node)
-    version = sql.alias(active_at(changes, sql.column(AT)), VERSION)
+    version = sql.alias(active_expression(changes, sql.column(AT)), VERSION)
     dated = exp.select("*", version).from_(rows.subquery(alias=sql.identifier("sqlml s")))
     reasons = [
         (exp.Not(this=has_key(len(found.keys))), NO_KEY),

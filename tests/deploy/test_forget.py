@@ -30,6 +30,10 @@ EXAMPLE = {
 }
 
 
+SUMMARY = f"1 rows: wrong. First: row 3 (sample), constant: expected Yes, got No, for {json.dumps({'tenure': 61})}."
+FAILURE = f"It was not deployed. {SUMMARY}"
+
+
 def place(path: Path, rows: object) -> None:
     """A file in which the key is in every place that sqlml has for one."""
     with duckdb.connect(str(path)) as connection:
@@ -40,7 +44,8 @@ def place(path: Path, rows: object) -> None:
         deploy(connection)
         sqlml.undeploy(connection, "churn")
         deploy(connection, None, "churn:1")
-        deploy(connection, "inputs", "churn:2")
+        deploy(connection, "inputs", "churn:2", shadow=True)
+        connection.execute("UPDATE sqlml.versions SET failure = ? WHERE version = 1", [FAILURE])
         connection.execute("UPDATE customers SET tenure = tenure + 1")
         sqlml.score(connection, "churn")
         connection.execute(
@@ -59,7 +64,7 @@ def place(path: Path, rows: object) -> None:
         line = {
             "at": "2026-01-01T00:00:00",
             "phase": "parity",
-            "message": "x",
+            "message": SUMMARY,
             "details": {"evidence": json.loads(evidence)},
         }
         compare = {
@@ -102,7 +107,7 @@ def test_a_key_is_erased_everywhere_and_comes_back_only_with_its_source(warehous
             "main.customers",
             "sqlml.jobs",
             "churn.inputs_v3",
-            "churn.labels_v3",
+            "churn.labels_v2",
             *(f"churn.predictions_v{n}" for n in (1, 2, 3)),
         }
         assert mentions(connection, "123.25") == {"main.customers": 1, "churn.inputs_v3": 2}
@@ -113,7 +118,16 @@ def test_a_key_is_erased_everywhere_and_comes_back_only_with_its_source(warehous
         erased = {entry.table: entry.rows for entry in done.erased}
         assert erased['"churn"."inputs_v3"'] == 2
         assert [erased[f'"churn"."predictions_v{n}"'] for n in (1, 2, 3)] == [1, 1, 1]
-        assert {"sqlml.parity", "sqlml.jobs", "warehouse.duckdb.jobs/*.jsonl"} < set(erased)
+        failure = connection.execute("SELECT failure FROM sqlml.versions WHERE version = 1").fetchone()
+        assert failure == ("It was not deployed. 1 rows: wrong. [The example was erased.]",)
+        assert mentions(connection, '"tenure": 61') == {}
+        assert {
+            "sqlml.parity",
+            "sqlml.jobs",
+            "sqlml.versions",
+            '"churn"."labels_v2"',
+            "warehouse.duckdb.jobs/*.jsonl",
+        } < set(erased)
         assert done.in_source
         assert any("predicts it again" in sentence for sentence in done.left)
         [(text,)] = connection.execute("SELECT evidence FROM sqlml.parity WHERE version = 2").fetchall()
@@ -125,7 +139,7 @@ def test_a_key_is_erased_everywhere_and_comes_back_only_with_its_source(warehous
         assert connection.execute("SELECT count(*) FROM churn.current").fetchone() == (60,)
         connection.execute(f"DELETE FROM customers WHERE customer_id = {KEY}")
         again = sqlml.forget(connection, "churn", str(KEY))
-        assert (again.in_source, again.rows) == (False, 2)
+        assert (again.in_source, again.rows) == (False, 3)  # of the active version, of the shadow, and its inputs
         sqlml.score(connection, "churn")
         assert mentions(connection, str(KEY)) == {}
         assert sqlml.forget(connection, "churn", [KEY]).erased == ()
