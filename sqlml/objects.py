@@ -30,6 +30,8 @@ ROW = "sqlml row"
 TABLE_ARGUMENT = "sqlml table"
 """A parameter captures every column of its name in a macro's body, so it has a name that no column has."""
 STAMP = (("input_hash", "UBIGINT"), ("scoring_id", "UUID"), ("scored_at", "TIMESTAMP"))
+RECALLED_AT = "recalled_at"
+"""The last column of `current` and `scored`: NULL until sqlml.marking writes into the view what was recalled."""
 
 
 @dataclass(frozen=True)
@@ -176,18 +178,21 @@ def _predict_table(signature: Signature, engine: Engine, threshold: float | None
 def _current(deployment: str, table: str, keys: Sequence[str], outputs: Sequence[str], number: int) -> exp.Query:
     names = [*keys, *outputs, *(name for name, _ in STAMP)]
     version = sql.alias(sql.cast(sql.integer(number), "INTEGER"), "deployment_version")
-    return exp.select(*(sql.column(name) for name in names), version).from_(sql.table(deployment, table))
+    recalled = sql.alias(sql.null("TIMESTAMP"), RECALLED_AT)
+    return exp.select(*(sql.column(name) for name in names), version, recalled).from_(sql.table(deployment, table))
 
 
 def _scored(deployment: str, table: str, relation: Relation, keys: Sequence[str], outputs: Sequence[str]) -> exp.Query:
     taken = {name.lower() for name in relation.types}
-    added = [*outputs, "scoring_id", "scored_at"]
+    added = [*outputs, "scoring_id", "scored_at", RECALLED_AT]
     names = {name: f"{deployment}_{name}" if name.lower() in taken else name for name in added}
     matches = sql.all_of(
         [exp.EQ(this=sql.column(key, "sqlml s"), expression=sql.column(key, "sqlml p")) for key in keys]
     )
     columns = [sql.column(name, "sqlml s") for name in relation.types]
+    recalled_at = names.pop(RECALLED_AT)
     columns += [sql.alias(sql.column(name, "sqlml p"), shown) for name, shown in names.items()]
+    columns.append(sql.alias(sql.null("TIMESTAMP"), recalled_at))
     source = sql.named(relation.node, "sqlml s")
     stored = sql.named(sql.table(deployment, table), "sqlml p")
     return exp.select(*columns).from_(source).join(stored, on=matches, join_type="left")

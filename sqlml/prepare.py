@@ -24,7 +24,7 @@ from sqlml.engines.outputs import Engine
 from sqlml.engines.pyfunc import NOTE, PyfuncEngine
 from sqlml.engines.surface import feature, output_columns
 from sqlml.errors import BindingError, NameRefused, UnsupportedModel, UsageError
-from sqlml.objects import STAMP
+from sqlml.objects import RECALLED_AT, STAMP
 from sqlml.registry import Artifact, ModelVersion, RunFacts
 from sqlml.relation import Relation, check_keys, count, find, resolve_columns
 from sqlml.signature import Signature
@@ -300,7 +300,8 @@ def _notes(
         for output in added
         if output.lower() in taken
     ]
-    reserved = {output.lower() for output in [*added, *(stamp for stamp, _ in STAMP), "deployment_version"]}
+    own = [*added, *(stamp for stamp, _ in STAMP), "deployment_version", RECALLED_AT]
+    reserved = {output.lower() for output in own}
     for key in keys:
         if key.lower() in reserved:
             raise BindingError(

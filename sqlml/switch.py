@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlml import jobs, live, names, objects
+from sqlml import jobs, live, marking, names, objects
 from sqlml.catalog import records, states
 from sqlml.catalog.records import Deployment, Version
 from sqlml.database import facts
@@ -35,6 +35,7 @@ def switch(
     following = [follower for follower in followers(connection, deployment.name) if follower.live]
     for name in (deployment.name, *(follower.name for follower in following)):
         live.turn_off(connection, name)
+    marking.refresh(connection, deployment.name, version.version)
     wanted = _active_objects(connection, deployment.name, version.version)
     function = next(((o.schema, o.name) for o in wanted if o.schema != deployment.name), None)
     if function is not None:  # it was free when the version was staged, which may be long ago

@@ -251,6 +251,35 @@ def kept_inputs(connection: Connection) -> None:
     connection.execute("ALTER TABLE sqlml.versions ADD COLUMN keep VARCHAR")
 
 
+def recalls(connection: Connection) -> None:
+    connection.execute(
+        """CREATE TABLE sqlml.recalls (
+            recall_id UUID NOT NULL,      -- of a recall and of its undoing
+            action VARCHAR NOT NULL,      -- recall, undo
+            deployment VARCHAR NOT NULL,
+            version INTEGER NOT NULL,
+            scoring_id UUID,              -- NULL: every prediction of the version, later ones too
+            kind VARCHAR NOT NULL,        -- what it was asked for: run, dataset, model, version, scoring
+            value VARCHAR NOT NULL,
+            downstream BOOLEAN NOT NULL,  -- it reads predictions of what was asked for
+            why VARCHAR,
+            who VARCHAR NOT NULL,
+            database_user VARCHAR,
+            job_id VARCHAR,
+            happened_at TIMESTAMP NOT NULL
+        )"""
+    )
+    connection.execute(
+        """CREATE VIEW sqlml.recalled AS
+        SELECT r.deployment, r.version, r.scoring_id, r.happened_at AS recalled_at, r.kind, r.value, r.downstream, r.why,
+            r.who, r.recall_id
+        FROM sqlml.recalls AS r
+        WHERE r.action = 'recall' AND NOT EXISTS (
+            SELECT 1 FROM sqlml.recalls AS u WHERE u.action = 'undo' AND u.recall_id = r.recall_id
+            AND u.deployment = r.deployment AND u.version = r.version AND u.scoring_id IS NOT DISTINCT FROM r.scoring_id)"""
+    )
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first catalog", first_catalog),
     # JSON: where an artifact store keeps each file, under which id, with its sha256; NULL where the store does not say.
@@ -265,7 +294,11 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("what MLflow is still to be told", write_backs),
     # none, hash or inputs; NULL is hash, which every version before kept.
     ("what is kept of the inputs that a version saw", kept_inputs),
+    # Append-only: a recall that was undone is two rows.
+    ("recalls of predictions", recalls),
 )
+KEEPS_RECALLS = 1 + [change for _, change in MIGRATIONS].index(recalls)
+"""The migration since which predictions can be recalled."""
 KEEPS_WRITE_BACKS = 1 + [change for _, change in MIGRATIONS].index(write_backs)
 """The migration since which what MLflow is still to be told is remembered."""
 KEEPS_INPUTS = 1 + [change for _, change in MIGRATIONS].index(kept_inputs)
