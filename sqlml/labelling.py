@@ -26,7 +26,7 @@ from sqlml.labels.reading import Given, given
 from sqlml.labels.tables import existing, label_table
 from sqlml.labels.views import label_views
 from sqlml.relation import find, find_or_file
-from sqlml.state import exists
+from sqlml.state import present, table_exists
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -191,14 +191,14 @@ def _joining(connection: Connection, deployment: Deployment, version: Version, f
     """A text says why nothing can be joined to the version."""
     require_measurable(version.contract, f"{version.deployment} v{version.version}")
     table = version.prediction_table
-    if table is None or not exists(connection, "table", version.deployment, table):
+    if table is None or not table_exists(connection, version.deployment, table):
         return PREDICTIONS_GONE
     places = [key.lower() for key in deployment.key_columns]
     if {key.lower() for key in version.key_columns} != set(places):
         return ANOTHER_KEY
     types = find(connection, sql.quote_path(version.deployment, table)).types
     labels = label_table(version, tuple(types[key] for key in version.key_columns))
-    known = exists(connection, "table", *labels.path)
+    known = table_exists(connection, *labels.path)
     positions = tuple(places.index(key.lower()) for key in version.key_columns)
     return Joining(found, labels, (version.deployment, table), known, positions)
 
@@ -278,7 +278,7 @@ def _refresh_views(connection: Connection, deployment: Deployment) -> None:
         for found in objects.recorded(connection, deployment.name, table.version)
         if found.role == objects.LABELS and found.kind != "table"
     ]
-    if recorded == wanted and all(exists(connection, o.kind, o.schema, o.name) for o in wanted):
+    if recorded == wanted and {(o.kind, o.schema, o.name) for o in wanted} <= present(connection):
         return
     for made in wanted:
         connection.execute(made.statement)

@@ -18,7 +18,7 @@ from sqlml.labels.tables import table_name
 from sqlml.predictions import target_of
 from sqlml.relation import mentions
 from sqlml.scoring import Scored, score_version
-from sqlml.state import exists
+from sqlml.state import table_exists
 from sqlml.switch import can_be_live, followers, switch
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def _drop_left_over(connection: Connection, deployment: Deployment) -> list[str]
             if (
                 version.state == states.UNDEPLOYED
                 and table is not None
-                and exists(connection, "table", deployment.name, table)
+                and table_exists(connection, deployment.name, table)
             ):
                 connection.execute(sql.drop_table((deployment.name, table)))
                 dropped.append(f"{deployment.name}.{table}")

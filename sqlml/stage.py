@@ -17,7 +17,7 @@ from sqlml.errors import UsageError
 from sqlml.predictions import insert_predictions, target_of
 from sqlml.prepare import Prepared
 from sqlml.registry.store import shown
-from sqlml.state import exists
+from sqlml.state import table_exists
 from sqlml.version import __version__
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def make_inputs(connection: Connection, prepared: Prepared) -> None:
     if not prepared.makes_inputs or prepared.relation is None:
         return
     schema, table = prepared.relation.parts
-    if not exists(connection, "table", schema, table):
+    if not table_exists(connection, schema, table):
         connection.execute(sql.create_table((schema, table), list(prepared.relation.types.items())))
         return
     from sqlml.relation import find

@@ -74,7 +74,8 @@ def status(connection: Connection, name: str | None = None) -> list[Status]:
         NotDeployed: there is none of that name.
     """
     chosen = records.deployments(connection) if name is None else [records.deployment(connection, name)]
-    return [_status(connection, deployment) for deployment in chosen]
+    there = present(connection) if chosen else set()
+    return [_status(connection, deployment, there) for deployment in chosen]
 
 
 def history(connection: Connection, name: str | None = None) -> list[Event]:
@@ -90,7 +91,7 @@ def history(connection: Connection, name: str | None = None) -> list[Event]:
     return [event for event in events if name is None or event.deployment.lower() == name.lower()]
 
 
-def _status(connection: Connection, deployment: Deployment) -> Status:
+def _status(connection: Connection, deployment: Deployment, there: set[tuple[str, str, str]]) -> Status:
     all_versions = records.versions(connection, deployment.name)
     active = next((v for v in all_versions if v.version == deployment.active_version), None)
     predictions, failed, scored_at = _stored(connection, active)
@@ -108,7 +109,7 @@ def _status(connection: Connection, deployment: Deployment) -> Status:
         scored_at=scored_at,
         parity=_parity(connection, active),
         versions=tuple(f"v{v.version} {v.state}" for v in all_versions),
-        problems=tuple(problems(connection, deployment, active, all_versions)),
+        problems=tuple(problems(connection, deployment, active, all_versions, there)),
         artifact_uri=None if active is None else active.artifact_uri,
         artifact_store=None if stored is None else StoreManifest.from_json(stored),
         keep=None if active is None or active.prediction_table is None else active.keeps,
@@ -119,7 +120,7 @@ def _stored(connection: Connection, version: Version | None) -> tuple[int | None
     if version is None or version.prediction_table is None:
         return None, None, None
     table = (version.deployment, version.prediction_table)
-    if not exists(connection, "table", *table):
+    if not table_exists(connection, *table):
         return None, None, None
     query = exp.select(
         sql.call("count", exp.Star()), sql.call("count", sql.column("error")), sql.call("max", sql.column("scored_at"))
@@ -145,9 +146,13 @@ def _parity(connection: Connection, version: Version | None) -> str | None:
 
 
 def problems(
-    connection: Connection, deployment: Deployment, active: Version | None, all_versions: list[Version]
+    connection: Connection,
+    deployment: Deployment,
+    active: Version | None,
+    all_versions: list[Version],
+    there: set[tuple[str, str, str]],
 ) -> list[str]:
-    """Where the database is not as it was recorded."""
+    """Where the database is not as it was recorded; `there` is what `present` says."""
     found: list[str] = []
     if active is None:
         found.append(
@@ -157,7 +162,7 @@ def problems(
         if version.state == states.PLANNED and active is not None:
             found.append(f"v{version.version} is planned: its deployment did not finish; deploy it again, or retire it")
     for version in all_versions:
-        found += _missing_objects(connection, deployment, version)
+        found += _missing_objects(connection, deployment, version, there)
     if active is not None and active.source is not None:
         found += _misfits(connection, active)
     for version in all_versions:
@@ -206,27 +211,39 @@ def _misfits(connection: Connection, version: Version) -> list[str]:
     return []
 
 
-def _missing_objects(connection: Connection, deployment: Deployment, version: Version) -> list[str]:
+def _missing_objects(
+    connection: Connection, deployment: Deployment, version: Version, there: set[tuple[str, str, str]]
+) -> list[str]:
     missing = []
     for recorded in objects.recorded(connection, deployment.name, version.version):
         is_expected = recorded.role in ("version", objects.LABELS) or (
             recorded.role == "active" and version.version == deployment.active_version
         )
-        if is_expected and not exists(connection, recorded.kind, recorded.schema, recorded.name):
+        if is_expected and (recorded.kind, recorded.schema, recorded.name) not in there:
             missing.append(f"{recorded.kind} {recorded.schema}.{recorded.name} is gone: somebody dropped it")
     return missing
 
 
-CATALOG_OF_KIND = {
-    "table": "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
-    "view": "SELECT 1 FROM duckdb_views() WHERE database_name = current_database() AND schema_name = ? AND view_name = ?",
-    "macro": "SELECT 1 FROM duckdb_functions() WHERE database_name = current_database() AND schema_name = ?"
-    " AND function_name = ? AND function_type = 'macro'",
-    "table macro": "SELECT 1 FROM duckdb_functions() WHERE database_name = current_database() AND schema_name = ?"
-    " AND function_name = ? AND function_type = 'table_macro'",
-}
+PRESENT = """
+SELECT 'table', schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database()
+UNION ALL SELECT 'view', schema_name, view_name FROM duckdb_views() WHERE database_name = current_database()
+UNION ALL SELECT replace(function_type, '_', ' '), schema_name, function_name FROM duckdb_functions()
+WHERE database_name = current_database() AND function_type IN ('macro', 'table_macro')
+"""
 
 
-def exists(connection: Connection, kind: str, schema: str, name: str) -> bool:
-    """Whether the current database has this object."""
-    return connection.execute(CATALOG_OF_KIND[kind], [schema, name]).fetchone() is not None
+def present(connection: Connection) -> set[tuple[str, str, str]]:
+    """Kind, schema and name of every table, view and macro of the current database.
+
+    In one query for all: DuckDB writes down every function it has for each, which takes 40 ms.
+    """
+    return set(connection.execute(PRESENT).fetchall())
+
+
+def table_exists(connection: Connection, schema: str, name: str) -> bool:
+    """Whether the current database has this table."""
+    found = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
+        [schema, name],
+    )
+    return found.fetchone() is not None

@@ -19,7 +19,7 @@ from sqlml.rechecking import Finding, Policy, functions_then_and_now, model_and_
 from sqlml.relation import count
 from sqlml.restoring import CannotCompare, replaced
 from sqlml.stage import store_evidence
-from sqlml.state import problems
+from sqlml.state import present, problems
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -89,7 +89,9 @@ def verify(
     prepare_connection(connection)
     deployment = records.deployment(connection, name)
     version = records.active(connection, deployment)
-    found = problems(connection, deployment, version, records.versions(connection, deployment.name))
+    found = problems(
+        connection, deployment, version, records.versions(connection, deployment.name), present(connection)
+    )
     checks = [Check("objects", not found, "; ".join(found) or "all there, as recorded")]
     if not facts(connection).read_only:
         checks.append(_definitions(connection, version))
