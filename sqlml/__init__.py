@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sqlml.planning import Plan, plan
     from sqlml.promoting import Promoted, Retired, promote, retire
     from sqlml.publishing import publish
+    from sqlml.reasoning import Why, why
     from sqlml.replaying import Replay, replay
     from sqlml.scoring import Scored, score, score_all_deployments
     from sqlml.state import Event, Status, history, status
@@ -52,6 +53,7 @@ _HOMES = {
     "Status": "state",
     "Verification": "verification",
     "Version": "catalog.records",
+    "Why": "reasoning",
     "check": "checking",
     "check_all": "checking",
     "connect": "connecting",
@@ -75,6 +77,7 @@ _HOMES = {
     "undeploy": "lifecycle",
     "verify": "verification",
     "watch_job": "jobs",
+    "why": "reasoning",
 }
 
 __all__ = [
@@ -97,6 +100,7 @@ __all__ = [
     "Status",
     "Verification",
     "Version",
+    "Why",
     "__version__",
     "check",
     "check_all",
@@ -121,6 +125,7 @@ __all__ = [
     "undeploy",
     "verify",
     "watch_job",
+    "why",
 ]
 
 

@@ -74,6 +74,17 @@ def put_in_place(new: Path, place: Path) -> None:
     sync(place.parent)
 
 
+def write_text(place: Path, text: str) -> None:
+    """A file with this text, complete or not there."""
+    check_folder(place)
+    new = new_name(place)
+    try:
+        new.write_text(text, encoding="utf-8")
+        put_in_place(new, place)
+    finally:
+        new.unlink(missing_ok=True)
+
+
 def sync(path: Path) -> None:
     """Write a file's, or a folder's, changes to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -304,6 +304,11 @@ def sampled(query: str, rows: int, seed: int) -> str:
     return f'SELECT * FROM ({query}) AS "all rows" USING SAMPLE reservoir({int(rows)} ROWS) REPEATABLE ({int(seed)})'  # noqa: S608 - made by us
 
 
+def some_blocks(path: Sequence[str], percent: float, seed: int) -> str:
+    """The same share of a table's rows each time, whole blocks of them: what was not drawn is not read."""
+    return f"SELECT * FROM {quote_path(*path)} TABLESAMPLE system({percent:.9f}%) REPEATABLE ({int(seed)})"  # noqa: S608 - quoted
+
+
 def add_column(path: Sequence[str], name: str, type_name: str) -> str:
     return f"ALTER TABLE {quote_path(*path)} ADD COLUMN {quote(name)} {type_name}"
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from sqlml import jobs, kept, objects, parity, pyfunc, sql
-from sqlml.catalog import model_files, records, states
+from sqlml.catalog import model_files, records, states, turning
 from sqlml.catalog.migrations import KEEPS_ANSWERS, applied
 from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
@@ -146,6 +146,7 @@ def store_model(connection: Connection, prepared: Prepared) -> None:
                 "created_at": records.now(),
             },
         )
+    turning.keep(connection, onnx)
 
 
 def register_function(connection: Connection, prepared: Prepared) -> None:

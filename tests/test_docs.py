@@ -28,6 +28,7 @@ PAGES = (
     "docs/labels.md",
     "docs/lineage.md",
     "docs/provenance.md",
+    "docs/why.md",
     "docs/security.md",
     "docs/hbase.md",
     "docs/pyfunc.md",

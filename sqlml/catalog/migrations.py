@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sqlml.catalog.provenance import PROVENANCE, TURNING_POINTS
 from sqlml.database import atomic
 from sqlml.errors import CatalogTooNew, NameRefused
 
@@ -280,6 +281,11 @@ def recalls(connection: Connection) -> None:
     )
 
 
+def behind_predictions(connection: Connection) -> None:
+    connection.execute(TURNING_POINTS)
+    connection.execute(PROVENANCE)
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first catalog", first_catalog),
     # JSON: where an artifact store keeps each file, under which id, with its sha256; NULL where the store does not say.
@@ -296,6 +302,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("what is kept of the inputs that a version saw", kept_inputs),
     # Append-only: a recall that was undone is two rows.
     ("recalls of predictions", recalls),
+    ("where a model's answers change, and what is behind every prediction", behind_predictions),
 )
 KEEPS_RECALLS = 1 + [change for _, change in MIGRATIONS].index(recalls)
 """The migration since which predictions can be recalled."""
@@ -305,6 +312,8 @@ KEEPS_INPUTS = 1 + [change for _, change in MIGRATIONS].index(kept_inputs)
 """The migration since which versions say what is kept of their inputs."""
 LIFECYCLE = 1 + [change for _, change in MIGRATIONS].index(lifecycle)
 """The migration since which a version can be planned, shadow or failed."""
+TURNING = 1 + [change for _, change in MIGRATIONS].index(behind_predictions)
+"""The migration since which it is kept where a model's answers change."""
 
 
 def schema_exists(connection: Connection, name: str = SCHEMA) -> bool:

@@ -15,6 +15,10 @@ COMMANDS = {
     "deploy": ("models", "Make a model version part of the database, or change nothing."),
     "score": ("predictions", "Bring predictions up to date, or score any other rows."),
     "status": ("deployments", "Show what is deployed, as it really is."),
+    "why": (
+        "reasons",
+        "Say why a row has its prediction: inputs, contributions, what would change it, and where it comes from.",
+    ),
     "diff": ("predictions", "Compare what two deployment versions predict."),
     "label": ("labels", "Join labels that were observed to the predictions that were current then."),
     "metrics": ("labels", "Show what the labels say of each version: accuracy, AUC, calibration, errors."),

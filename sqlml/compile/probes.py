@@ -64,9 +64,19 @@ class Probes:
         return sum(map(len, self.categories.values()))
 
 
-def probes(model: OnnxModel, limit: int = THRESHOLDS, category_limit: int = CATEGORIES) -> Probes:
-    """The model's thresholds, categories and learned values by column; the same for the same model."""
-    traced = trace(model, lenient=True)
+@dataclass(frozen=True)
+class TurningPoints:
+    """All values at which answers change, by column: none is left out."""
+
+    thresholds: Mapping[Input, Doubles]
+    categories: Mapping[Input, tuple[str, ...]]
+    learned: Mapping[Input, Doubles]
+    splits: Splits
+    not_followed: int
+
+
+def turning_points(traced: Traced) -> TurningPoints:
+    """What a graph that was traced leniently compares its columns with."""
     splits, not_followed = _of_trees(traced)
     thresholds: dict[Input, list[Doubles]] = {}
     for column, found in splits.thresholds():
@@ -75,19 +85,32 @@ def probes(model: OnnxModel, limit: int = THRESHOLDS, category_limit: int = CATE
     learned: dict[Input, list[float]] = {}
     for column, found in _of_nodes(traced, categories, learned):
         thresholds.setdefault(column, []).append(found)
-    numbers = {column: _finite(np.concatenate(found)) for column, found in thresholds.items()}
-    texts = {column: np.array(sorted(found), dtype=object) for column, found in categories.items()}
+    return TurningPoints(
+        {column: _finite(np.concatenate(found)) for column, found in thresholds.items()},
+        {column: tuple(sorted(found)) for column, found in categories.items()},
+        {column: _finite(np.array(found)) for column, found in learned.items()},
+        splits,
+        not_followed,
+    )
+
+
+def probes(model: OnnxModel, limit: int = THRESHOLDS, category_limit: int = CATEGORIES) -> Probes:
+    """The model's thresholds, categories and learned values by column; the same for the same model."""
+    traced = trace(model, lenient=True)
+    points = turning_points(traced)
+    numbers = points.thresholds
+    texts = {column: np.array(found, dtype=object) for column, found in points.categories.items()}
     total, words = sum(map(len, numbers.values())), sum(map(len, texts.values()))
     taken = {column.name: _evenly(found, limit, total) for column, found in numbers.items() if len(found)}
     return Probes(
         thresholds=taken,
         categories={c.name: tuple(_evenly(found, category_limit, words)) for c, found in texts.items() if len(found)},
-        learned={column.name: _finite(np.array(found)) for column, found in learned.items()},
-        aims=aims_of(splits, traced.columns, taken, {c.name: tuple(found) for c, found in texts.items()}),
+        learned={column.name: found for column, found in points.learned.items()},
+        aims=aims_of(points.splits, traced.columns, taken, {c.name: tuple(found) for c, found in texts.items()}),
         thresholds_found=total,
         categories_found=words,
-        not_followed=not_followed,
-        trees=splits.trees,
+        not_followed=points.not_followed,
+        trees=points.splits.trees,
     )
 
 

@@ -25,7 +25,7 @@ def customer_rows() -> object:
     return customers()
 
 
-COMPOSITE = {"people": ("shop", "id")}
+COMPOSITE = {"select": ("the day", 'a"b', "it's"), "people": ("shop", "id")}
 """Tables of tests that have another key than the customers."""
 
 

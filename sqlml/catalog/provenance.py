@@ -1,0 +1,32 @@
+"""What is kept, and shown, of what stands behind a prediction: statements of the catalog."""
+
+from __future__ import annotations
+
+TURNING_POINTS = """CREATE TABLE sqlml.turning_points (
+        model_sha256 VARCHAR NOT NULL,
+        position INTEGER NOT NULL,        -- of the column in the signature, from 0
+        column_name VARCHAR NOT NULL,
+        way VARCHAR NOT NULL,             -- steps: the answer changes at thresholds only; monotone; anyhow
+        thresholds DOUBLE[] NOT NULL,     -- each the last value on one of its sides
+        categories VARCHAR[] NOT NULL,
+        learned DOUBLE[] NOT NULL         -- values that scalers know of the column
+    )"""
+
+# Schema-qualified, so that it works in a file that is attached under another name. The bytes are read where they are
+# asked for only: a subquery that nobody selects is not run.
+PROVENANCE = """CREATE VIEW sqlml.provenance AS
+    SELECT s.scoring_id, s.deployment, s.version, s.kind AS scoring_kind, s.who AS scored_by, s.started_at,
+        v.state, v.engine, v.deployed_by, v.deployed_at, v.resolved, v.model_name, v.model_version, v.artifact_uri,
+        v.artifact_sha256, v.model_sha256,
+        (SELECT any_value(m.onnx) FROM sqlml.models AS m WHERE m.sha256 = v.model_sha256) AS model,
+        (SELECT list(f.path ORDER BY f.path, f.part) FROM sqlml.model_files AS f
+            WHERE f.artifact_sha256 = v.artifact_sha256) AS file_paths,
+        (SELECT list(f.content ORDER BY f.path, f.part) FROM sqlml.model_files AS f
+            WHERE f.artifact_sha256 = v.artifact_sha256) AS file_parts,
+        coalesce(v.run_id, json_extract_string(v.run, '$.run_id')) AS run_id,
+        json_extract_string(v.run, '$.experiment') AS experiment,
+        json_extract_string(v.run, '$.datasets[0].name') AS dataset,
+        json_extract_string(v.run, '$.datasets[0].digest') AS dataset_digest,
+        json_extract_string(v.run, '$.datasets[*].name') AS datasets,
+        json_extract_string(v.run, '$.datasets[*].digest') AS dataset_digests
+    FROM sqlml.scorings AS s JOIN sqlml.versions AS v ON v.deployment = s.deployment AND v.version = s.version"""

@@ -1,0 +1,239 @@
+"""The smallest change of one input that gives another label, of each column by itself.
+
+Found by asking the very statement that predicts, never by formula. A column that the model only compares (trees,
+encoders) is tried once in each interval between its thresholds, nearest first, until the label changes: nothing nearer
+can. A column that moves the score one way only (linear models) is bracketed and narrowed down to two neighbouring
+values, one on each side. For anything else values over the column's range are tried and the first change is narrowed
+down: a nearer one may lie between two that were tried, and the answer says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from sqlml import objects, sql
+from sqlml.compile.turning import Turning
+from sqlml.reasoning.facts import Flip, Flips, Unflipped
+from sqlml.reasoning.grids import Grid, grid_of
+from sqlml.reasoning.rows import Values, written
+from sqlml.reasoning.searching import BEYOND, TRIED, Search, searches
+from sqlml.reasoning.spread import Spread, Spreads
+from sqlml.signature import Column, Signature
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+# Any in this module: labels and other SQL values.
+EVALUATIONS = 20_000
+"""Rows that are predicted for one answer at most."""
+ROUND = 4_096
+"""Rows of one statement that narrows down, over all columns."""
+NUMBER, PLACE, TEXT = "sqlml n", "sqlml place", "sqlml text"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    column: int
+    text: str | None
+
+
+class Asker:
+    """Predicts the row with one of its columns changed, many at once."""
+
+    def __init__(self, connection: Connection, signature: Signature, base: Values, query: str) -> None:
+        self._connection, self.asked = connection, 0
+        columns: list[exp.Expression] = [sql.alias(sql.column(NUMBER, "c"), NUMBER)]
+        for i, (column, text, kind) in enumerate(zip(signature.columns, base.texts, base.types, strict=True)):
+            mine = exp.EQ(this=sql.column(PLACE, "c"), expression=sql.integer(i))
+            changed = sql.try_cast(sql.column(TEXT, "c"), kind)
+            columns.append(sql.alias(sql.case([(mine, changed)], written(text, kind)), column.name))
+        listed = [(NUMBER, "INTEGER[]"), (PLACE, "INTEGER[]"), (TEXT, "VARCHAR[]")]
+        given = exp.select(
+            *(
+                sql.alias(sql.call("unnest", sql.cast(exp.Parameter(this=sql.integer(i)), kind)), name)
+                for i, (name, kind) in enumerate(listed, 1)
+            )
+        )
+        rows = sql.render(exp.select(*columns).from_(given.subquery("c")))
+        number = sql.field(sql.column(objects.ROW), NUMBER)
+        head = sql.render(exp.select(number, sql.column("prediction"), sql.column("error")))
+        self._query = sql.select_from(head, sql.with_source(objects.SOURCE, rows, query))
+
+    def labels(self, candidates: Sequence[Candidate]) -> list[Any]:
+        """A label for each; None where the row has an error."""
+        self.asked += len(candidates)
+        found = self._connection.execute(
+            self._query,
+            [list(range(len(candidates))), [c.column for c in candidates], [c.text for c in candidates]],
+        ).fetchall()
+        labels: list[Any] = [None] * len(candidates)
+        for number, label, error in found:
+            labels[number] = None if error is not None else label
+        return labels
+
+
+def flips(
+    connection: Connection,
+    signature: Signature,
+    turning: Sequence[Turning],
+    base: Values,
+    known: Spreads,
+    query: str,
+    of: str,
+) -> Flips:
+    """Of the row `base`, whose prediction the version's own `query` gives."""
+    asker = Asker(connection, signature, base, query)
+    grids = [grid_of(column, kind) for column, kind in zip(signature.columns, base.types, strict=True)]
+    sides: list[Search] = []
+    chosen: list[Candidate] = []
+    for i, column in enumerate(signature.columns):
+        grid, text = grids[i], base.texts[i]
+        if grid is not None and text is not None:
+            sides += searches(i, grid, float(text), turning[i], known.columns[i])
+        else:
+            chosen += _choices(i, column, grid, text, turning[i], known.columns[i])
+        if column.nulls == "missing" and text is not None:
+            chosen.append(Candidate(i, None))
+    cut = {c.column for c in chosen[EVALUATIONS // 2 :]}
+    chosen = chosen[: EVALUATIONS // 2]
+    label, answers = _follow(asker, sides, chosen)
+    if label is None:
+        return Flips(of, (), (), None, asker.asked, "The row has no prediction that could change.")
+    _prove(asker, sides, label)
+    cut |= {side.column for side in sides if side.cut}
+    found: list[Flip] = []
+    without: list[Unflipped] = []
+    for i, column in enumerate(signature.columns):
+        spread = known.columns[i]
+        mine = [
+            _moved(column, base.values[i], side, spread)
+            for side in sides
+            if side.column == i and side.found is not None
+        ]
+        mine += [
+            _chosen(column, grids[i], base.values[i], c, answer, spread)
+            for c, answer in zip(chosen, answers, strict=True)
+            if c.column == i and answer is not None and answer != label
+        ]
+        if mine:
+            best = min(mine, key=_order)
+            more = "not all candidates were tried" if i in cut else None
+            found.append(replace(best, note="; ".join(n for n in (best.note, more) if n) or None))
+        else:
+            without.append(Unflipped(column.name, _why_not(column, turning[i], is_cut=i in cut)))
+    scale = (
+        f"1 is a standard deviation of the column in {known.rows}; another category, true for false, or a missing value"
+        " counts as 1"
+    )
+    nothing = None if found else "No change of one input alone that was tried gives another label."
+    return Flips(of, tuple(sorted(found, key=_order)), tuple(without), scale, asker.asked, nothing)
+
+
+def _choices(
+    index: int, column: Column, grid: Grid | None, text: str | None, turning: Turning, spread: Spread
+) -> list[Candidate]:
+    """Values without an order, and what may stand in a missing number's place."""
+    if grid is not None:
+        values = turning.thresholds.tolist()
+        values = values[:: max(1, len(values) // TRIED)]
+        values += [v for v in (spread.middle, spread.low, spread.high) if v is not None]
+        places = {place for v in values for place in (grid.above(v), grid.below(v))}
+        return [Candidate(index, grid.text(place)) for place in sorted(places) if grid.low <= place <= grid.high]
+    known = ("false", "true") if not column.is_text else turning.categories or tuple(sorted(spread.texts))
+    first = sorted(known, key=lambda t: t not in spread.texts)
+    return [Candidate(index, other) for other in first if other != text]
+
+
+def _follow(asker: Asker, sides: Sequence[Search], chosen: Sequence[Candidate]) -> tuple[Any, list[Any]]:
+    """Rounds in which every side that goes on asks about its next places, all in one statement; the first one asks about
+    the row itself and about `chosen`, too. Returns the row's label and theirs."""
+    first: list[Candidate] = [Candidate(-1, None), *chosen]
+    label: Any = None
+    answers: list[Any] = []
+    while True:
+        going = sum(not side.done for side in sides)
+        parts = min(max(ROUND // max(1, going), 8), 512)
+        asking: list[tuple[Search, list[int]]] = []
+        for side in sides:
+            places = side.wanted(parts)
+            if side.bracket is None and places:
+                limit = min((s.nearer_than for s in sides if s.column == side.column), default=math.inf)
+                places = [place for place in places if abs(side.grid.value(place) - side.near) < limit]
+                side.done = not places
+                if asker.asked + len(places) > EVALUATIONS:
+                    side.cut = side.done = True
+                    continue
+            if places:
+                asking.append((side, places))
+        if not asking and not first:
+            return label, answers
+        given = [*first, *(Candidate(s.column, s.grid.text(p)) for s, places in asking for p in places)]
+        labels = asker.labels(given)
+        if first:
+            label, *answers = labels[: len(first)]
+        at, first = len(first), []
+        for side, places in asking:
+            side.take(places, labels[at : at + len(places)], label)
+            at += len(places)
+
+
+def _prove(asker: Asker, sides: Sequence[Search], label: Any) -> None:
+    """Ask at each answer and one step before it; an answer of which the step before says the same is not the first."""
+    found = [(side, side.found) for side in sides if side.found is not None and not side.narrows]
+    if not found:
+        return
+    pairs = [(side, place, place - 1 if side.upward else place + 1) for side, place in found]
+    labels = asker.labels([Candidate(s.column, s.grid.text(p)) for s, at, before in pairs for p in (at, before)])
+    for (side, _, _), at, before in zip(pairs, labels[::2], labels[1::2], strict=True):
+        side.becomes = at
+        side.is_exact = side.is_exact and at not in (None, label) and before == label
+
+
+def _moved(column: Column, before: Any, side: Search, spread: Spread) -> Flip:
+    assert side.found is not None
+    value, text = side.grid.value(side.found), side.grid.text(side.found)
+    shown: Any = int(text) if side.grid.kind == "whole" else Decimal(text) if side.grid.kind == "decimal" else value
+    note = None if side.is_exact else "of the values that were tried; a nearer one may lie between two of them"
+    distance = None if spread.deviation is None else abs(value - side.near) / spread.deviation
+    return Flip(column.name, shown, side.becomes, before, distance, side.inside, side.is_exact, note)
+
+
+def _chosen(column: Column, grid: Grid | None, before: Any, candidate: Candidate, label: Any, spread: Spread) -> Flip:
+    text = candidate.text
+    if text is None:
+        return Flip(column.name, None, label, before, 1.0, spread.nulls, True, "a missing value")
+    if grid is not None:
+        value = float(text)
+        inside = None if spread.low is None or spread.high is None else spread.low <= value <= spread.high
+        shown: Any = int(text) if grid.kind == "whole" else Decimal(text) if grid.kind == "decimal" else value
+        return Flip(column.name, shown, label, before, 1.0, inside, False, "in a missing value's place")
+    shown = text if column.is_text else text == "true"
+    return Flip(column.name, shown, label, before, 1.0, text in spread.texts if spread.texts else None, True, None)
+
+
+def _order(flip: Flip) -> tuple[bool, bool, float, bool]:
+    far = flip.distance is None
+    return flip.in_range is False, far, 0.0 if flip.distance is None else flip.distance, flip.value is None
+
+
+def _why_not(column: Column, turning: Turning, *, is_cut: bool) -> str:
+    if is_cut:
+        return f"not all candidates were tried: {EVALUATIONS:,} rows are predicted for one answer at most"
+    if column.is_text:
+        known = "no category that the model knows" if turning.categories else "no text that the source has"
+        return f"{known} gives another label"
+    if turning.way == "steps":
+        return (
+            "no value gives another label"
+            if len(turning.thresholds) or column.type == "BOOLEAN"
+            else "the model does not use it"
+        )
+    if turning.way == "monotone":
+        return f"no value within {BEYOND} times its range gives another label"
+    return "none of the values that were tried, over and beyond its range, gives another label"

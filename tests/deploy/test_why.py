@@ -1,0 +1,223 @@
+"""`why`: everything behind one prediction, through deployments."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from click.testing import CliRunner
+
+import sqlml
+from sqlml import cli, reasoning
+from sqlml.errors import NotDeployed, UsageError
+from tests.deploy.conftest import fill
+
+pytestmark = pytest.mark.usefixtures("converted")
+
+KEY = "2"
+
+
+def deploy(connection: Any, model: str = "churn:1", **more: Any) -> None:
+    sqlml.deploy_db(connection, model, **({"table": "customers", "key": "customer_id"} | more))
+
+
+@pytest.fixture
+def connection(customer_rows: object) -> Iterator[Any]:
+    with duckdb.connect() as opened:
+        fill(opened, customer_rows, 120)
+        yield opened
+
+
+def predicted(connection: Any, **changed: Any) -> Any:
+    """What the deployed function says about customer 2 with something else in a column."""
+    new = ", ".join(f"$${value}$$ AS {name}" for name, value in changed.items())
+    replaced = f"* REPLACE ({new})" if new else "*"
+    row = connection.execute(
+        f"SELECT churn.predict_v1(c) FROM (SELECT {replaced} FROM customers WHERE customer_id = {KEY}) c"
+    ).fetchone()
+    return row[0]
+
+
+def test_everything_behind_a_prediction_is_found(connection: Any) -> None:
+    deploy(connection, why="the first one")
+    found = sqlml.why(connection, "churn", KEY)
+    label, yes, scoring = connection.execute(
+        f'SELECT prediction, "probability_Yes", scoring_id::VARCHAR FROM churn.current WHERE customer_id = {KEY}'
+    ).fetchone()
+    sha, artifact = connection.execute("SELECT model_sha256, artifact_sha256 FROM sqlml.versions").fetchone()
+
+    assert (found.prediction.value, found.prediction.score, found.prediction.scoring_id) == (label, yes, scoring)
+    assert found.key == {"customer_id": 2}
+    assert found.inputs.then_known == "by hash"
+    assert {i.column: i.then for i in found.inputs.columns}["contract"] == "One year"
+    assert all(i.changed is False for i in found.inputs.columns)
+    sizes = [row.contribution for row in found.contributions.rows]
+    assert found.contributions.unit == "log-odds"
+    assert found.contributions.base + sum(sizes) == pytest.approx(found.contributions.score, rel=1e-12)
+    assert sizes == sorted(sizes, key=abs, reverse=True)
+    assert found.deployed["why"] == "the first one"
+    assert [event["action"] for event in found.history] == ["stage", "activate"]
+    assert found.parity["passed"]
+    assert (found.model["sha256"], found.model["artifact_sha256"]) == (sha, artifact)
+    assert found.scoring["kind"] == "full"
+
+
+def test_the_answer_at_a_flip_and_one_step_before_it(connection: Any) -> None:
+    deploy(connection)
+    found = {flip.column: flip for flip in sqlml.why(connection, "churn", KEY).flips.columns}
+    tenure = found["tenure"].value
+    step = 1 if tenure > 34 else -1
+
+    assert predicted(connection) == "No"
+    assert predicted(connection, tenure=tenure) == found["tenure"].becomes == "Yes"
+    assert predicted(connection, tenure=tenure - step) == "No"
+    fee = found["monthly_charges"].value
+    (before,) = connection.execute("SELECT nextafter($1::DOUBLE, 0::DOUBLE)", [fee]).fetchone()
+    assert predicted(connection, monthly_charges=repr(fee)) == "Yes"
+    assert predicted(connection, monthly_charges=repr(before)) == "No"
+    assert all(flip.in_range is False for flip in found.values())
+
+
+def test_inputs_of_then_are_those_that_were_kept(connection: Any) -> None:
+    deploy(connection, keep="inputs")
+    before = sqlml.why(connection, "churn", KEY)
+    connection.execute(f"UPDATE customers SET tenure = 1, contract = 'Month-to-month' WHERE customer_id = {KEY}")
+    found = sqlml.why(connection, "churn", KEY)
+    inputs = {i.column: i for i in found.inputs.columns}
+
+    assert found.inputs.then_known == "kept"
+    assert (inputs["tenure"].then, inputs["tenure"].now, inputs["tenure"].changed) == (34, 1, True)
+    assert inputs["monthly_charges"].changed is False
+    assert found.inputs.now["probability_Yes"] > before.prediction.score == found.prediction.score
+    assert found.contributions == before.contributions
+    assert [(f.column, f.value) for f in found.flips.columns] == [(f.column, f.value) for f in before.flips.columns]
+
+
+def test_what_was_shown_then_is_computed_again_from_kept_inputs(connection: Any) -> None:
+    deploy(connection, keep="inputs")
+    then = sqlml.why(connection, "churn", KEY)
+    (moment,) = connection.execute("SELECT max(finished_at) FROM sqlml.scorings").fetchone()
+    connection.execute(f"UPDATE customers SET tenure = 1, contract = 'Month-to-month' WHERE customer_id = {KEY}")
+    sqlml.score(connection, "churn")
+    now, past = sqlml.why(connection, "churn", KEY), sqlml.why(connection, "churn", KEY, as_of=moment)
+
+    assert (now.prediction.stored, past.prediction.stored) == (True, False)
+    assert now.prediction.score > past.prediction.score == then.prediction.score
+    assert past.scoring == then.scoring
+    assert past.inputs.columns[0].changed
+
+
+def test_with_a_hash_alone_changed_inputs_are_called_unknown(connection: Any) -> None:
+    deploy(connection)
+    connection.execute(f"UPDATE customers SET tenure = 1 WHERE customer_id = {KEY}")
+    found = sqlml.why(connection, "churn", KEY)
+
+    assert found.inputs.then_known == "unknown"
+    assert all(i.then is None and i.changed is None for i in found.inputs.columns)
+    assert found.contributions.of == found.flips.of == "now"
+    connection.execute(f"DELETE FROM customers WHERE customer_id = {KEY}")
+    gone = sqlml.why(connection, "churn", KEY)
+    assert gone.inputs.in_source is False
+    assert gone.contributions.rows == gone.flips.columns == ()
+    assert gone.contributions.note is not None
+
+
+def test_a_row_without_a_prediction_says_why(connection: Any) -> None:
+    connection.execute(f"UPDATE customers SET tenure = NULL WHERE customer_id = {KEY}")
+    deploy(connection)
+    found = sqlml.why(connection, "churn", KEY)
+
+    assert found.prediction.value is None
+    assert found.prediction.error is not None
+    assert found.contributions.rows == found.flips.columns == ()
+    assert found.prediction.error in "\n".join(reasoning.lines(found))
+
+
+def test_a_key_that_is_not_there(connection: Any) -> None:
+    deploy(connection)
+    connection.execute("INSERT INTO customers SELECT * REPLACE (990 AS customer_id) FROM customers LIMIT 1")
+
+    with pytest.raises(NotDeployed, match="customers has that row") as new:
+        sqlml.why(connection, "churn", 990)
+    assert new.value.details["in_source"] is True
+    with pytest.raises(NotDeployed, match=r"customers has no such row\. The closest keys are 120") as missing:
+        sqlml.why(connection, "churn", "991")
+    assert missing.value.details["in_source"] is False
+    with pytest.raises(NotDeployed, match="no prediction"):
+        sqlml.why(connection, "churn", "12.5")
+    with pytest.raises(UsageError, match="1 values, and 2 were given"):
+        sqlml.why(connection, "churn", [1, 2])
+
+
+def test_predictions_of_every_version(connection: Any) -> None:
+    deploy(connection)
+    deploy(connection, "churn:2")
+    connection.execute(f"DELETE FROM customers WHERE customer_id = {KEY}")
+    sqlml.score(connection, "churn")
+
+    assert sqlml.why(connection, "churn", 3).version == 2
+    assert sqlml.why(connection, "churn", 3, version=1).deployed["state"] == "retired"
+    with pytest.raises(NotDeployed, match="v1 has one: --version 1"):
+        sqlml.why(connection, "churn", KEY)
+
+
+def test_hostile_names_several_keys_and_a_file_that_is_only_read(tmp_path: Path, customer_rows: object) -> None:
+    path = tmp_path / "x.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        fill(connection, customer_rows, 60)
+        connection.execute(
+            'CREATE TABLE "select" AS SELECT DATE \'2026-01-01\' + customer_id::INTEGER AS "the day",'
+            ' (customer_id / 4)::DECIMAL(10, 2) AS "a""b", \'x\' || chr(27) || \'[31m\' AS "it\'s", tenure,'
+            " monthly_charges::DECIMAL(8, 2) AS monthly_charges, contract FROM customers"
+        )
+        deploy(connection, name="my model", table='"select"', key='the day, "a""b", "it\'s"', why="\x1b[2J<b>&")
+    key = ["2026-01-03", "0.5", "x\x1b[31m"]
+    with sqlml.connect(path, read_only=True) as connection:
+        found = sqlml.why(connection, "my model", key)
+        shown = "\n".join(reasoning.lines(found))
+        assert [str(v) for v in found.key.values()] == ["2026-01-03", "0.50", "x\x1b[31m"]
+        assert found.flips.columns[0].column in ("tenure", "monthly_charges")
+        assert {flip.column: str(flip.value) for flip in found.flips.columns}["monthly_charges"].split(".")[
+            1
+        ].__len__() == 2
+        assert "\x1b" not in shown
+        assert "\\x1b[2J<b>&" in shown
+    done = CliRunner().invoke(cli.cli, ["why", "my model", *key, "-d", str(path), "--json"], obj=cli.Session())
+    assert json.loads(done.stdout)["prediction"]["value"] == found.prediction.value
+
+
+def test_the_page_needs_nothing_and_shows_texts_as_they_are(connection: Any, tmp_path: Path) -> None:
+    connection.execute("UPDATE customers SET contract = '<script>x</script>' WHERE customer_id = 2")
+    deploy(connection, name="my model", why='"><img src=x onerror=y>')
+    page = reasoning.page(sqlml.why(connection, "my model", KEY))
+
+    assert "&lt;script&gt;x&lt;/script&gt;" in page
+    assert "&quot;&gt;&lt;img src=x" in page
+    for outside in ("<script", "<img", "<link", "http://", "https://", "url(", "@import"):
+        assert outside not in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_one_statement_leads_from_any_row_to_bytes_run_and_dataset(connection: Any) -> None:
+    deploy(connection)
+    deploy(connection, "churn:2")
+    sqlml.rollback(connection, "churn")
+    connection.execute(
+        "UPDATE sqlml.versions SET run = $1 WHERE version = 2",
+        [json.dumps({"run_id": "r2", "datasets": [{"name": "d", "digest": "abc"}, {"name": "e", "digest": "def"}]})],
+    )
+    rows = []
+    for number in (1, 2):
+        rows += connection.execute(
+            "SELECT o.version, o.model, o.model_sha256, o.run_id, o.dataset_digest, o.dataset_digests, count(*)"
+            f" FROM churn.predictions_v{number} p JOIN sqlml.provenance o USING (scoring_id) GROUP BY ALL"
+        ).fetchall()
+
+    assert [(version, count) for version, *_, count in rows] == [(1, 120), (2, 120)]
+    assert [hashlib.sha256(model).hexdigest() for _, model, *_ in rows] == [sha for _, _, sha, *_ in rows]
+    assert rows[1][3:6] == ("r2", "abc", ["abc", "def"])
