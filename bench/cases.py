@@ -148,11 +148,16 @@ def prepare(task: Task, rows: int) -> Case:
     return Case(task.name, estimator, asked, _converted[task.name])
 
 
-def fitted(name: str, fit: Callable[[], Any]) -> Any:
-    """What `fit` gives, kept between runs."""
+def kept_at(name: str, kind: str) -> Path:
+    """Where something made of a model is kept between runs, by the versions of what fits it."""
     FITTED.mkdir(exist_ok=True)
     versions = f"{version('scikit-learn')}-{version('lightgbm')}-{version('numpy')}"
-    path = FITTED / f"{name.replace(' ', '-').replace(',', '')}-{versions}.pickle"
+    return FITTED / f"{name.replace(' ', '-').replace(',', '')}-{versions}.{kind}"
+
+
+def fitted(name: str, fit: Callable[[], Any]) -> Any:
+    """What `fit` gives, kept between runs."""
+    path = kept_at(name, "pickle")
     if path.exists():
         return pickle.loads(path.read_bytes())  # noqa: S301  # this program wrote it
     with warnings.catch_warnings():

@@ -118,6 +118,10 @@ class UnsupportedModel(Refused):
     pass
 
 
+class EngineUnavailable(UnsupportedModel):
+    """The engine that was asked for cannot compute it, or not here; another one can."""
+
+
 class ParityFailed(Refused):
     pass
 

@@ -23,7 +23,7 @@ from sqlml.engines.choose import choose_engine
 from sqlml.engines.outputs import Engine
 from sqlml.engines.pyfunc import NOTE, PyfuncEngine
 from sqlml.engines.surface import feature, output_columns
-from sqlml.errors import BindingError, NameRefused, UnsupportedModel, UsageError
+from sqlml.errors import BindingError, NameRefused, Refused, UsageError
 from sqlml.objects import RECALLED_AT, STAMP
 from sqlml.registry import Artifact, ModelVersion, RunFacts
 from sqlml.relation import Relation, check_keys, count, find, resolve_columns
@@ -157,7 +157,7 @@ def _converted(
             upstream = live.upstream_table(connection, relation, keys)
             live.require(facts(connection), relation, upstream, chosen, asked_for=options.engine != "auto")
         if options.threshold is not None and not (onnx.signature.is_binary and onnx.signature.probabilities):
-            raise UnsupportedModel(
+            raise Refused(
                 "A threshold needs a model of two classes with probabilities, and this one is not.",
                 hint="Deploy it without --threshold.",
             )

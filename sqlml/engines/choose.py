@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sqlml.compile import Cost, NotCompilable, compile_onnx
 from sqlml.convert.onnx_model import OnnxModel
-from sqlml.errors import UnsupportedModel, UsageError, choices
+from sqlml.errors import EngineUnavailable, UsageError, choices
 from sqlml.signature import Signature
 
 ENGINES = ("sql", "native", "python")
@@ -51,7 +51,7 @@ def choose_engine(
 
     Raises:
         UsageError: there is no engine of that name.
-        UnsupportedModel: "sql" was asked for and the model has no exact SQL, or "native" and it cannot be had.
+        EngineUnavailable: "sql" was asked for and the model has no exact SQL, or "native" and it cannot be had.
     """
     if requested not in (AUTO, *ENGINES):
         raise UsageError(f"There is no engine {requested!r}.", hint=choices((AUTO, *ENGINES), wrong=requested))
@@ -60,8 +60,9 @@ def choose_engine(
     if requested == "native":
         missing = native(model)
         if missing is not None:
-            raise UnsupportedModel(
-                f"The native engine cannot be used: {missing}", hint="sqlml doctor says what is there."
+            raise EngineUnavailable(
+                f"The native engine cannot be used: {missing}",
+                hint="Without --engine one is chosen that can; sqlml doctor says what is there.",
             )
         return "native", "asked for"
     try:
@@ -69,7 +70,7 @@ def choose_engine(
     except NotCompilable as error:
         if requested == "sql":
             message = f"This model cannot be computed by the sql engine: {error}."
-            raise UnsupportedModel(
+            raise EngineUnavailable(
                 message, hint="Deploy it with the engine native or python.", operator=error.operator
             ) from error
         return _beyond_sql(model, f"no SQL for this model: {error}", native)

@@ -22,7 +22,7 @@ from sqlml.catalog.records import Version
 from sqlml.convert.pyfunc import Described, Examined, PyfuncWorker
 from sqlml.engines.pyfunc import asked_select
 from sqlml.engines.surface import CAST
-from sqlml.errors import UnsupportedModel
+from sqlml.errors import EngineUnavailable, UnsupportedModel
 from sqlml.parity import Evidence
 from sqlml.pyfunc.answering import answered, arrow, features
 from sqlml.signature import Signature
@@ -127,6 +127,8 @@ def named_as_way_out(flavors: Mapping[str, object]) -> Iterator[None]:
     """A model that cannot become SQL can still be asked: its refusal says so, where MLflow knows how."""
     try:
         yield
+    except EngineUnavailable:  # it did become what another engine computes
+        raise
     except UnsupportedModel as error:
         if "python_function" in flavors:
             error.hint = f"{error.hint} {ASK_IT}" if error.hint else ASK_IT

@@ -15,7 +15,7 @@ import sqlml
 from sqlml import extension
 from sqlml.engines.native import NativeEngine
 from sqlml.engines.python import PythonEngine
-from sqlml.errors import DatabaseError, PolicyRefused, UnsupportedModel
+from sqlml.errors import DatabaseError, EngineUnavailable, PolicyRefused
 from sqlml.prepare import Prepared
 
 pytestmark = pytest.mark.native
@@ -245,8 +245,9 @@ def test_a_connection_without_permission_is_told_and_auto_takes_another_engine(
 ) -> None:
     arguments = {"table": "customers", "key": "customer_id", "tracking_uri": registered.uri}
     with duckdb.connect(str(warehouse)) as connection:
-        with pytest.raises(UnsupportedModel, match=r"opened without permission.*sqlml\.connect"):
+        with pytest.raises(EngineUnavailable, match=r"opened without permission.*sqlml\.connect") as refused:
             sqlml.deploy_db(connection, "churn:2", engine="native", **arguments)
+        assert "pyfunc" not in str(refused.value.hint)  # the model is not what is in the way
         done = sqlml.deploy_db(connection, "churn:2", **arguments)
         assert done.engine in ("sql", "python")
         assert "opened without permission" in done.engine_why
