@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from sqlml.jobs import Job, watch_job
     from sqlml.labelling import Labelled, label
     from sqlml.lifecycle import rollback, set_live, undeploy
+    from sqlml.lineage.dependents import Dependents
     from sqlml.measuring import Measured, metrics
     from sqlml.planning import Plan, plan
     from sqlml.promoting import Promoted, Retired, promote, retire
     from sqlml.publishing import publish
     from sqlml.reasoning import Why, why
+    from sqlml.recalling import Recalled, depends, recall
     from sqlml.replaying import Replay, replay
     from sqlml.scoring import Scored, score, score_all_deployments
     from sqlml.state import Event, Status, history, status
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 # No module has the name of a function here: importing it would put the module in the function's place.
 _HOMES = {
     "Checked": "checking",
+    "Dependents": "lineage.dependents",
     "Deployed": "deployment",
     "Deployment": "catalog.records",
     "Difference": "comparison",
@@ -46,6 +49,7 @@ _HOMES = {
     "Plan": "planning",
     "Policy": "convert.pyfunc",
     "Promoted": "promoting",
+    "Recalled": "recalling",
     "Replay": "replaying",
     "Retired": "promoting",
     "Scored": "scoring",
@@ -57,6 +61,7 @@ _HOMES = {
     "check": "checking",
     "check_all": "checking",
     "connect": "connecting",
+    "depends": "recalling",
     "deploy_db": "deploy",
     "diff": "comparison",
     "forget": "forgetting",
@@ -66,6 +71,7 @@ _HOMES = {
     "plan": "planning",
     "promote": "promoting",
     "publish": "publishing",
+    "recall": "recalling",
     "replay": "replaying",
     "retire": "promoting",
     "rollback": "lifecycle",
@@ -82,6 +88,7 @@ _HOMES = {
 
 __all__ = [
     "Checked",
+    "Dependents",
     "Deployed",
     "Deployment",
     "Difference",
@@ -93,6 +100,7 @@ __all__ = [
     "Plan",
     "Policy",
     "Promoted",
+    "Recalled",
     "Replay",
     "Retired",
     "Scored",
@@ -105,6 +113,7 @@ __all__ = [
     "check",
     "check_all",
     "connect",
+    "depends",
     "deploy_db",
     "diff",
     "forget",
@@ -114,6 +123,7 @@ __all__ = [
     "plan",
     "promote",
     "publish",
+    "recall",
     "replay",
     "retire",
     "rollback",

@@ -56,6 +56,7 @@ def deploy_db(
     live: bool | None = None,
     function: str | None = None,
     accept_contract_change: bool = False,
+    accept_recalled: bool = False,
     why: str | None = None,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
@@ -86,6 +87,7 @@ def deploy_db(
         live: Let triggers keep the predictions current. None keeps what the deployment has.
         function: Also make a plain function of this name, such as "predict" or "main.predict"; by default the one that
             the deployment has.
+        accept_recalled: Take it although it, its run, its training data or its bytes are recalled.
         accept_contract_change: Take over although inputs, types or classes differ from the active version's.
         why: Kept in the history.
         tracking_uri, registry_uri: The MLflow server or store; by default what MLflow itself would use.
@@ -122,6 +124,7 @@ def deploy_db(
         live=live,
         function=function,
         accept_contract_change=accept_contract_change,
+        accept_recalled=accept_recalled,
         why=why,
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,
@@ -203,6 +206,7 @@ def _stage(
             hint="Deploy it without --shadow: the first version is active at once.",
         )
     same = stage.find_same(connection, version, options.function)
+    stage.refuse_recalled(connection, version, same, accepted=options.accept_recalled)
     if same is not None:
         job.log("apply", f"{name} v{same.version} is this very model and engine ({same.state}): nothing to make again")
         stage.register_function(connection, prepared)

@@ -45,6 +45,7 @@ class Options:
     model_timeout: float = TIMEOUT_S
     model_memory: int = MEMORY_BYTES >> 20
     shadow: bool = False
+    accept_recalled: bool = False
     keep: str | None = None
     """none, hash or inputs; None is what the deployment has."""
 
@@ -73,6 +74,7 @@ def options_from(
     live: bool | None = None,
     function: str | None = None,
     accept_contract_change: bool = False,
+    accept_recalled: bool = False,
     why: str | None = None,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
@@ -134,6 +136,7 @@ def options_from(
         live=live,
         function=_function_name(function),
         accept_contract_change=accept_contract_change,
+        accept_recalled=accept_recalled,
         why=why,
         tracking_uri=tracking_uri,
         registry_uri=registry_uri,

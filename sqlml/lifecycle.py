@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlml import jobs, live, objects, pyfunc, sql, writing_back
-from sqlml.catalog import leases, migrations, records, states
+from sqlml.catalog import leases, migrations, recalls, records, states
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
@@ -44,6 +44,7 @@ def rollback(
     name: str,
     *,
     to: int | None = None,
+    accept_recalled: bool = False,
     why: str | None = None,
     policy: Policy | None = None,
     listener: jobs.Listener | None = None,
@@ -55,6 +56,7 @@ def rollback(
 
     Raises:
         NotDeployed: there is no such version, or none before.
+        Refused: the version is recalled, and nobody accepted that.
         Conflict: another routine works on the deployment.
     """
     refuse_open_transaction(connection)
@@ -71,6 +73,7 @@ def rollback(
             hint=f"sqlml score {deployment.name} scores what it has not scored yet.",
         )
     _refuse_never_active(connection, deployment, current, target)
+    recalls.refuse(connection, deployment.name, target.version, accepted=accept_recalled)
     job = jobs.Job("rollback", deployment.name, jobs.folder_of(database), listener)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
         with atomic(connection, deployment.name):

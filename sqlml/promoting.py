@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlml import comparison, contract, jobs, pyfunc, restoring, writing_back
-from sqlml.catalog import leases, migrations, records, states
+from sqlml.catalog import leases, migrations, recalls, records, states
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
@@ -42,6 +42,7 @@ def promote(
     *,
     version: int | None = None,
     accept_contract_change: bool = False,
+    accept_recalled: bool = False,
     why: str | None = None,
     policy: Policy | None = None,
     listener: jobs.Listener | None = None,
@@ -54,6 +55,7 @@ def promote(
 
     Raises:
         NotDeployed: there is no such version, or no shadow.
+        Refused: the version is recalled, and nobody accepted that.
         IllegalMove: the version is not a shadow; what to do is said.
         ContractChanged: its inputs, types or classes differ from the active version's, and nobody accepted that.
         Conflict: another routine works on the deployment.
@@ -75,6 +77,7 @@ def promote(
         before = records.active(connection, deployment)
         changes: tuple[str, ...] = ()
         if chosen.version != before.version:
+            recalls.refuse(connection, deployment.name, chosen.version, accepted=accept_recalled)
             changes = _switch(connection, deployment, before, chosen, job, askers, accept_contract_change, why)
         scored = None
         if chosen.prediction_table is not None:

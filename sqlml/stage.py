@@ -7,13 +7,14 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from sqlml import jobs, kept, objects, parity, pyfunc, sql
-from sqlml.catalog import model_files, records, states, turning
+from sqlml.catalog import model_files, recalls, records, states, turning
 from sqlml.catalog.migrations import KEEPS_ANSWERS, applied
 from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import PyfuncModel
 from sqlml.deployment import Options
 from sqlml.errors import UsageError
+from sqlml.lineage.matching import concerns
 from sqlml.predictions import insert_predictions, target_of
 from sqlml.prepare import Prepared
 from sqlml.registry.store import shown
@@ -118,6 +119,21 @@ def find_same(connection: Connection, version: Version, function: tuple[str, str
             if plain == function:
                 return known
     return None
+
+
+def refuse_recalled(connection: Connection, version: Version, same: Version | None, *, accepted: bool) -> None:
+    """Refuse to deploy what is recalled: the version that this would be again, its run, its training data or its bytes.
+
+    Raises:
+        Refused: it is, and nobody accepted that.
+    """
+    if accepted:
+        return
+    if same is not None:
+        recalls.refuse(connection, same.deployment, same.version, accepted=False)
+    for mark in recalls.standing(connection):
+        if concerns(version, mark.kind, mark.value):
+            raise recalls.refused(version.resolved, mark)
 
 
 def next_number(connection: Connection, name: str) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from sqlml import live, objects, sql
-from sqlml.catalog import records, states
+from sqlml.catalog import recalls, records, states
 from sqlml.catalog.migrations import LIFECYCLE, applied
 from sqlml.catalog.records import Deployment, Version
 from sqlml.errors import BindingError
@@ -43,6 +43,8 @@ class Status:
     problems: tuple[str, ...]
     artifact_uri: str | None = None
     artifact_store: StoreManifest | None = None
+    recalled: str | None = None
+    """When and why the active version, or scorings of it, were recalled."""
     keep: str | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
@@ -95,6 +97,7 @@ def _status(connection: Connection, deployment: Deployment, there: set[tuple[str
     all_versions = records.versions(connection, deployment.name)
     active = next((v for v in all_versions if v.version == deployment.active_version), None)
     predictions, failed, scored_at = _stored(connection, active)
+    marks = recalls.standing(connection, deployment.name)
     stored = None if active is None else active.artifact_store
     return Status(
         name=deployment.name,
@@ -108,10 +111,14 @@ def _status(connection: Connection, deployment: Deployment, there: set[tuple[str
         failed=failed,
         scored_at=scored_at,
         parity=_parity(connection, active),
-        versions=tuple(f"v{v.version} {v.state}" for v in all_versions),
+        versions=tuple(
+            f"v{v.version} {v.state}" + (", recalled" if recalls.whole(marks, v.deployment, v.version) else "")
+            for v in all_versions
+        ),
         problems=tuple(problems(connection, deployment, active, all_versions, there)),
         artifact_uri=None if active is None else active.artifact_uri,
         artifact_store=None if stored is None else StoreManifest.from_json(stored),
+        recalled=recalls.told(marks, active.version) if active is not None else None,
         keep=None if active is None or active.prediction_table is None else active.keeps,
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from sqlml import pyfunc, sql
-from sqlml.catalog import migrations, records
+from sqlml.catalog import migrations, recalls, records
 from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
 from sqlml.database import atomic, facts
@@ -95,6 +95,9 @@ def verify(
     checks = [Check("objects", not found, "; ".join(found) or "all there, as recorded")]
     if not facts(connection).read_only:
         checks.append(_definitions(connection, version))
+    recalled = recalls.told(recalls.standing(connection, deployment.name), version.version)
+    if recalled is not None:  # no difference, and nothing that whoever verifies should miss
+        checks.append(Check("recalled", True, recalled))
     if version.prediction_table is not None and not found:
         target = target_of(connection, version)
         checks += [_keys(connection, target), _current(connection, target)]

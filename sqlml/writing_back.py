@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlml import jobs, registry
-from sqlml.catalog import records
+from sqlml.catalog import recalls, records
 from sqlml.catalog.migrations import KEEPS_WRITE_BACKS, applied
 from sqlml.catalog.records import Version
 from sqlml.database import atomic, facts
@@ -149,6 +149,7 @@ def tags(connection: Connection, version: Version) -> dict[str, str]:
     # MLflow allows letters, digits and these in the name of a tag.
     prefix = re.sub(r"[^\w./ -]", "_", f"sqlml.{database}.{version.deployment}")
     parity = _parity(connection, version)
+    recalled = _recalled(connection, version)
     return {
         f"{prefix}.version": str(version.version),
         f"{prefix}.state": version.state,
@@ -156,6 +157,7 @@ def tags(connection: Connection, version: Version) -> dict[str, str]:
         f"{prefix}.deployed_at": version.deployed_at.isoformat(timespec="seconds"),
         **({} if version.engine == "pyfunc" else {f"{prefix}.onnx_sha256": version.model_sha256}),
         **({} if parity is None else {f"{prefix}.parity": parity}),
+        **({} if recalled is None else {f"{prefix}.recalled": recalled}),
         f"{prefix}.history": _history(connection, version.deployment, [v.version for v in same]),
         # Where the store keeps no hashes, the first deployment's is what every later download is compared with.
         DIGEST_TAG: version.artifact_sha256,
@@ -172,6 +174,15 @@ def _parity(connection: Connection, version: Version) -> str | None:
         return None
     difference = "" if row[2] is None else f", largest difference {row[2]:.1g}"
     return f"{'passed' if row[0] else 'failed'} on {row[1]} rows{difference}"
+
+
+def _recalled(connection: Connection, version: Version) -> str | None:
+    """When and why, or that it is no more: a tag that was set is never taken away. None where it never was."""
+    standing = recalls.told(recalls.standing(connection, version.deployment), version.version)
+    if standing is not None:
+        return standing[:LONGEST_TAG]
+    undone = recalls.last_undone(connection, version.deployment, version.version)
+    return None if undone is None else f"no: undone at {undone.isoformat(timespec='seconds')}"
 
 
 def _model(version: Version) -> tuple[str | None, ...]:

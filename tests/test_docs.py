@@ -29,6 +29,7 @@ PAGES = (
     "docs/lineage.md",
     "docs/provenance.md",
     "docs/why.md",
+    "docs/recall.md",
     "docs/security.md",
     "docs/hbase.md",
     "docs/pyfunc.md",
@@ -68,7 +69,7 @@ def warehouse(registered: object, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-@pytest.mark.parametrize("page", ["docs/sql.md", "docs/catalog.md", "docs/labels.md"])
+@pytest.mark.parametrize("page", ["docs/sql.md", "docs/catalog.md", "docs/labels.md", "docs/recall.md"])
 def test_the_statements_on_a_page_run_in_a_plain_duckdb(warehouse: Path, page: str) -> None:
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         for block in blocks(page, "sql"):

@@ -68,6 +68,16 @@ def whole(marks: Iterable[Mark], deployment: str, version: int) -> Mark | None:
     )
 
 
+def told(marks: Iterable[Mark], version: int) -> str | None:
+    """When and why a version of one deployment was recalled, or how many of its scorings were; None where none is."""
+    of_it = [mark for mark in marks if mark.version == version]
+    first = next((mark for mark in of_it if mark.scoring_id is None), None)
+    if first is not None:
+        return first.sentence()
+    scorings = {mark.scoring_id for mark in of_it}
+    return f"{len(scorings)} scorings of it: {of_it[0].sentence()}" if of_it else None
+
+
 def refuse(connection: Connection, deployment: str, version: int, *, accepted: bool) -> None:
     """Refuse to make a recalled version the active one.
 
@@ -76,11 +86,16 @@ def refuse(connection: Connection, deployment: str, version: int, *, accepted: b
     """
     found = whole(standing(connection, deployment, version), deployment, version)
     if found is not None and not accepted:
-        raise Refused(
-            f"{deployment} v{version} is recalled: {found.sentence()}.",
-            hint="Choose another version, undo the recall (sqlml recall --undo), or take it all the same with --accept-recalled.",
-            recall_id=found.recall_id,
-        )
+        raise refused(f"{deployment} v{version}", found)
+
+
+def refused(subject: str, mark: Mark) -> Refused:
+    """That `subject` is recalled, and what to do."""
+    return Refused(
+        f"{subject} is recalled: {mark.sentence()}.",
+        hint="Choose another version, undo the recall (sqlml recall --undo), or take it all the same with --accept-recalled.",
+        recall_id=mark.recall_id,
+    )
 
 
 def append(connection: Connection, action: str, mark: Mark, *, why: str | None, who: str, job_id: str | None) -> None:
@@ -107,15 +122,12 @@ def append(connection: Connection, action: str, mark: Mark, *, why: str | None, 
     )
 
 
-def last_event(
-    connection: Connection, deployment: str, version: int
-) -> tuple[str, datetime, str, str, str | None] | None:
-    """The last thing that was said about the version as a whole: action, when, kind, value and why."""
+def last_undone(connection: Connection, deployment: str, version: int) -> datetime | None:
+    """When a recall of the version, or of a scoring of it, was last undone; None where none was."""
     if applied(connection) < KEEPS_RECALLS:
         return None
     row = connection.execute(
-        "SELECT action, happened_at, kind, value, why FROM sqlml.recalls"
-        " WHERE deployment = ? AND version = ? AND scoring_id IS NULL ORDER BY happened_at DESC, rowid DESC LIMIT 1",
+        "SELECT max(happened_at) FROM sqlml.recalls WHERE deployment = ? AND version = ? AND action = 'undo'",
         [deployment, version],
     ).fetchone()
-    return None if row is None else (row[0], row[1], row[2], row[3], row[4])
+    return None if row is None else row[0]

@@ -40,10 +40,13 @@ def status(
 @click.command()
 @click.argument("name")
 @click.option("--to", metavar="VERSION", help="The deployment version; the one before by default.")
+@options.accept_recalled
 @click.option("--why", metavar="TEXT", help="Kept in the history.")
 @options.database
 @options.as_json
-def rollback(name: str, to: str | None, why: str | None, database: str | None, as_json: bool) -> None:
+def rollback(
+    name: str, to: str | None, accept_recalled: bool, why: str | None, database: str | None, as_json: bool
+) -> None:
     """Make an earlier deployment version active again.
 
     \b
@@ -53,7 +56,13 @@ def rollback(name: str, to: str | None, why: str | None, database: str | None, a
     number = None if to is None else options.version_number(to)
     with connection.changing(database) as opened:
         done = sqlml.rollback(
-            opened, name, to=number, why=why, policy=options.policy(), listener=output.listener(as_json)
+            opened,
+            name,
+            to=number,
+            accept_recalled=accept_recalled,
+            why=why,
+            policy=options.policy(),
+            listener=output.listener(as_json),
         )
     views.result(done, f"{done.name} is back at v{done.to_version} (it was at v{done.from_version}).", as_json)
 

@@ -31,6 +31,8 @@ COMMANDS = {
     "lineage": ("origins", "Show where predictions come from, or what uses a column."),
     "replay": ("provenance", "Compute stored predictions again by the version that made them, and compare."),
     "forget": ("provenance", "Erase a key from everything that the database holds of a deployment."),
+    "depends": ("recalls", "Count what depends on a run, a dataset, a column, a model, a version or a scoring."),
+    "recall": ("recalls", "Count and list what depends on something bad; mark it, or take the marks off."),
     "publish": ("readers", "Put a copy in place atomically, for readers that must not wait."),
     "logs": ("logs", "List jobs, or show the lines of one."),
     "sql": ("readers", "Run SQL, or a shell, with every deployed function ready."),

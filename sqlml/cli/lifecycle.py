@@ -12,6 +12,7 @@ from sqlml.cli import connection, options, output, views
 @click.argument("name")
 @click.option("--version", metavar="VERSION", help="The shadow; may be left out where there is one.")
 @click.option("--accept-contract-change", is_flag=True, help="Accept other inputs, types or classes.")
+@options.accept_recalled
 @click.option("--why", metavar="TEXT", help="Kept in the history.")
 @options.database
 @options.as_json
@@ -19,6 +20,7 @@ def promote(
     name: str,
     version: str | None,
     accept_contract_change: bool,
+    accept_recalled: bool,
     why: str | None,
     database: str | None,
     as_json: bool,
@@ -38,6 +40,7 @@ def promote(
             name,
             version=number,
             accept_contract_change=accept_contract_change,
+            accept_recalled=accept_recalled,
             why=why,
             policy=options.policy(),
             listener=output.listener(as_json),

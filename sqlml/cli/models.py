@@ -102,6 +102,7 @@ def plan(
 @options.model
 @click.option("--no-score", is_flag=True, help="Active at once; predictions come with the first score.")
 @click.option("--shadow", is_flag=True, help="Score it beside the active version, which stays active until promote.")
+@options.accept_recalled
 @click.option(
     "--storage-version",
     metavar="vX.Y.Z",
@@ -115,6 +116,7 @@ def deploy(
     reference: str,
     no_score: bool,
     shadow: bool,
+    accept_recalled: bool,
     storage_version: str | None,
     database: str | None,
     tracking_uri: str | None,
@@ -137,7 +139,13 @@ def deploy(
     arguments = options.deployment_arguments(found, reference, **given)
     with connection.writing(database, storage_version=storage_version) as opened:
         deployed = sqlml.deploy_db(
-            opened, reference, score=not no_score, shadow=shadow, listener=output.listener(as_json), **arguments
+            opened,
+            reference,
+            score=not no_score,
+            shadow=shadow,
+            accept_recalled=accept_recalled,
+            listener=output.listener(as_json),
+            **arguments,
         )
     assert isinstance(deployed, sqlml.Deployed)  # a job only with wait=False
     views.result(deployed, deployed.sentence(), as_json)

@@ -94,6 +94,10 @@ def model(command: Command) -> Command:
     return command
 
 
+def accept_recalled(command: Command) -> Command:
+    return click.option("--accept-recalled", is_flag=True, help="Take it although it is recalled.")(command)
+
+
 def settings(**flags: object) -> config.Settings:
     return config.load(flags)
 

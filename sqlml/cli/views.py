@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from sqlml.doctor import Finding
     from sqlml.forgetting import Forgotten
     from sqlml.jobs import JobRecord
+    from sqlml.lineage.dependents import Dependent, Dependents
     from sqlml.lineage.tree import Node
     from sqlml.planning import Plan
     from sqlml.promoting import Promoted
+    from sqlml.recalling import Recalled
     from sqlml.replaying import Replay
     from sqlml.scoring import Scored
     from sqlml.state import Event, Status
@@ -171,6 +173,7 @@ def statuses(found: Sequence[Status]) -> None:
                 ("keeps", KEPT.get(one.keep or "")),
                 ("predictions", _predictions(one)),
                 ("parity", one.parity),
+                ("recalled", one.recalled and f"{one.recalled} (it goes on answering)"),
                 ("versions", ", ".join(one.versions)),
                 *(("problem", problem) for problem in one.problems),
             ]
@@ -309,3 +312,57 @@ def jobs(found: Sequence[JobRecord], as_json: bool) -> None:
         return
     rows = [(job.id, job.subject or "", job.state, job.started_at, job.error or "") for job in found]
     output.table(("job", "deployment", "state", "started (UTC)", "error"), rows)
+
+
+def dependents(found: Dependents) -> None:
+    """Directly, downstream, and what nobody can know; each with its rows."""
+    if not found.found:
+        data(f"No deployment version is known to depend on {found.kind} {cell(found.value)}.")
+        if found.hint:
+            data(f"  {cell(found.hint)}")
+    for title, listed, rows in (
+        (f"{found.kind} {cell(found.value)}", found.found, found.rows),
+        ("what reads these predictions", found.downstream, found.downstream_rows),
+    ):
+        if listed:
+            data(f"{title}: {rows:,} predictions")
+            table = [
+                (d.name, d.state, d.rows, d.prediction_table or "", len(d.scorings), d.how, _marked(d)) for d in listed
+            ]
+            output.table(("version", "state", "predictions", "in", "scorings", "how", "recalled"), table)
+            for one in listed:
+                for copy in one.elsewhere:
+                    data(
+                        f"  {one.name} also wrote {cell(copy.rows)} to {cell(copy.target)} at {cell(copy.scored_at)} UTC"
+                    )
+    if found.uncertain:
+        data("may depend on it (not known):")
+        rows_of = [(f"{u.deployment} v{u.version}", u.state, u.rows, u.why) for u in found.uncertain]
+        output.table(("version", "state", "predictions", "why"), rows_of)
+
+
+def _marked(one: Dependent) -> str:
+    return "" if one.recalled_at is None else f"{cell(one.recalled_at)} UTC"
+
+
+def recalled(done: Recalled) -> None:
+    dependents(done.dependents)
+    if done.action is None:
+        marked = f" Marked already: {', '.join(done.already)}." if done.already else ""
+        data(f"Nothing was changed: --apply marks them.{marked}" if done.dependents.found else "Nothing was changed.")
+        return
+    verb = "recalled" if done.action == "recall" else "no longer recalled"
+    if done.marked:
+        data(f"{verb}: {', '.join(done.marked)}")
+    if done.already:
+        data(f"recalled before, for the same: {', '.join(done.already)}")
+    if not done.marked and not done.already:
+        data(
+            "There was nothing to do: no recall of this stands."
+            if done.action == "undo"
+            else "There was nothing to mark."
+        )
+    for one in done.still:
+        data(f"still recalled for something else: {one}")
+    if done.action == "recall" and done.active:
+        data(f"{', '.join(done.active)} is active, and goes on answering: roll back, or deploy another version.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -211,7 +211,7 @@ def of_column(connection: Connection, column: str) -> ColumnLineage:
     active = [records.active(connection, d) for d in records.deployments(connection) if d.active_version is not None]
     edges = {version.deployment: edges_of(connection, version)[0] for version in active}
     versions = {version.deployment: version.version for version in active}
-    start = _named_column(connection, column, edges)
+    start = named_column(connection, column, edges)
     uses: list[Use] = []
     waiting: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [(start, (start,), ())]
     seen: set[str] = {fold(start)}
@@ -247,7 +247,7 @@ def _onward(deployment: str, edges: dict[str, list[Edge]], seen: set[str]) -> li
     return sorted(name for name in names if own.match(fold(name)) and fold(name) not in seen)
 
 
-def _named_column(connection: Connection, column: str, edges: dict[str, list[Edge]]) -> str:
+def named_column(connection: Connection, column: str, edges: Mapping[Any, list[Edge]]) -> str:  # Any: whose they are
     """The column as lineage spells it."""
     known = {
         fold(e.from_name): e.from_name for found in edges.values() for e in found if e.from_kind in {"column", "file"}
@@ -308,7 +308,7 @@ def _predictions(connection: Connection, version: Version, key: Sequence[object]
             f" ({', '.join(version.key_columns)}), and {len(key)} values were given.",
             hint="Repeat --key, once per column.",
         )
-    if not _has_table(connection, version):
+    if not has_table(connection, version):
         return []
     is_key = sql.all_of(
         [exp.EQ(this=sql.column(column), expression=exp.Placeholder()) for column in version.key_columns]
@@ -328,7 +328,7 @@ def _predictions(connection: Connection, version: Version, key: Sequence[object]
     return [_prediction(connection, version, dict(zip(names, row, strict=True))) for row in rows]
 
 
-def _has_table(connection: Connection, version: Version) -> bool:
+def has_table(connection: Connection, version: Version) -> bool:
     found = connection.execute(
         "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
         [version.deployment, version.prediction_table],

@@ -65,3 +65,27 @@ def test_the_next_deploy_brings_it_up_to_date(first_format: Path, registered: An
     assert numbers == [(i, name) for i, (name, _) in enumerate(migrations.MIGRATIONS, start=1)]
     assert (status.active_version, status.problems) == (1, ())
     assert "artifact_store" in columns(first_format)
+
+
+def test_a_recall_in_an_old_file_gives_its_views_the_column(first_format: Path) -> None:
+    with sqlml.connect(first_format) as connection:
+        # What an earlier sqlml had made.
+        for name in ("current", "scored"):
+            [(text,)] = connection.execute("SELECT statement FROM sqlml.objects WHERE name = ?", [name]).fetchall()
+            connection.execute(text.replace(', CAST(NULL AS TIMESTAMP) AS "recalled_at"', ""))
+        connection.execute(
+            "UPDATE sqlml.objects SET statement = replace(statement, ', CAST(NULL AS TIMESTAMP) AS \"recalled_at\"', '')"
+        )
+        connection.execute("CREATE VIEW theirs AS SELECT * FROM churn.current")
+        assert "recalled_at" not in [name for name, *_ in connection.execute("DESCRIBE churn.scored").fetchall()]
+        looked = sqlml.recall(connection, name="churn", version=1)
+        assert (looked.dependents.rows, len(connection.execute("FROM sqlml.migrations").fetchall())) == (200, 1)
+
+        sqlml.recall(connection, name="churn", version=1, apply=True)
+        found = [
+            connection.execute(f"SELECT count(recalled_at) FROM {name}").fetchone()
+            for name in ("churn.current", "churn.scored", "theirs")
+        ]
+        [status] = sqlml.status(connection)
+
+    assert (found, status.problems) == ([(200,)] * 3, ())
