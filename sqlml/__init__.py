@@ -10,6 +10,7 @@ from sqlml.version import __version__
 if TYPE_CHECKING:
     from sqlml.catalog.records import Deployment, Version
     from sqlml.checking import Checked, check, check_all
+    from sqlml.collecting import Collection, gc
     from sqlml.comparison import Difference, diff
     from sqlml.connecting import connect
     from sqlml.convert.pyfunc import Policy
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sqlml.reasoning import Why, why
     from sqlml.recalling import Recalled, depends, recall
     from sqlml.replaying import Replay, replay
+    from sqlml.retention import Retention
     from sqlml.scoring import Scored, score, score_all_deployments
     from sqlml.state import Event, Status, history, status
     from sqlml.verification import Verification, verify
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 # No module has the name of a function here: importing it would put the module in the function's place.
 _HOMES = {
     "Checked": "checking",
+    "Collection": "collecting",
     "Dependents": "lineage.dependents",
     "Deployed": "deployment",
     "Deployment": "catalog.records",
@@ -51,6 +54,7 @@ _HOMES = {
     "Promoted": "promoting",
     "Recalled": "recalling",
     "Replay": "replaying",
+    "Retention": "retention",
     "Retired": "promoting",
     "Scored": "scoring",
     "SqlmlError": "errors",
@@ -65,6 +69,7 @@ _HOMES = {
     "deploy_db": "deploy",
     "diff": "comparison",
     "forget": "forgetting",
+    "gc": "collecting",
     "history": "state",
     "label": "labelling",
     "metrics": "measuring",
@@ -88,6 +93,7 @@ _HOMES = {
 
 __all__ = [
     "Checked",
+    "Collection",
     "Dependents",
     "Deployed",
     "Deployment",
@@ -102,6 +108,7 @@ __all__ = [
     "Promoted",
     "Recalled",
     "Replay",
+    "Retention",
     "Retired",
     "Scored",
     "SqlmlError",
@@ -117,6 +124,7 @@ __all__ = [
     "deploy_db",
     "diff",
     "forget",
+    "gc",
     "history",
     "label",
     "metrics",

@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlml import jobs, objects, parity, pyfunc, stage
-from sqlml.catalog import records, states
+from sqlml.catalog import collected, records, states
+from sqlml.catalog.collected import BYTES
 from sqlml.catalog.records import Version
 from sqlml.database import atomic
+from sqlml.deployment import Options
 from sqlml.errors import ParityFailed, SqlmlError, UnsupportedModel
 from sqlml.prepare import Prepared
 
@@ -82,6 +84,37 @@ def record(
         records.insert_row(connection, "versions", failed)
         stage.store_evidence(connection, failed, evidence)
         _say(connection, failed, job, why)
+
+
+def bring_back(
+    connection: Connection,
+    options: Options,
+    prepared: Prepared,
+    version: Version,
+    job: jobs.Job,
+    askers: pyfunc.Askers,
+) -> None:
+    """The functions and the bytes of a version that gc removed them of, checked as those of a new one."""
+    name, number = version.deployment, version.version
+    job.log("apply", f"making the functions of {name} v{number} again, which gc removed with its model")
+    stage.register_function(connection, prepared)
+    made = stage.version_objects(options, prepared, version)
+    try:
+        with atomic(connection, name):
+            records.begin_change(connection, name)
+            stage.store_model(connection, prepared)
+            objects.replace_functions(connection, number, name, made)
+            stage.make(connection, [item for item in made if item.kind != "table"])
+            evidence = check_parity(connection, prepared, version, job, askers)
+            stage.store_evidence(connection, version, evidence)
+            collected.restored(connection, name, number, BYTES)
+            records.record_history(
+                connection, name, "restore", who=jobs.user(), job_id=job.id, why=options.why, to_version=number
+            )
+    except Failed as failed:
+        attempt = replace(version, version=stage.next_number(connection, name))
+        record(connection, attempt, failed.evidence, failed.error, job, options.why)
+        raise failed.error from None
 
 
 @contextmanager

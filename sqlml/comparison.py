@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from sqlml import shift, sql
-from sqlml.catalog import records, states
+from sqlml.catalog import collected, records, states
+from sqlml.catalog.collected import PREDICTIONS
 from sqlml.catalog.records import Version
 from sqlml.engines.surface import class_fields
 from sqlml.errors import SqlmlError, UsageError
@@ -122,6 +123,12 @@ def compare(connection: Connection, before: Version, after: Version) -> Differen
             raise UsageError(
                 f"{version.deployment} v{version.version} has no stored predictions: it was deployed as functions only.",
                 hint="Deploy with --table and --key to compare versions row by row.",
+            )
+        gone = collected.of(connection, version.deployment, version.version)
+        if PREDICTIONS in gone:
+            raise UsageError(
+                f"The predictions of {version.deployment} v{version.version} were {gone[PREDICTIONS].sentence()}.",
+                hint="Compare versions that have theirs; what both said is not known any more.",
             )
     if [k.lower() for k in before.key_columns] != [k.lower() for k in after.key_columns]:
         raise UsageError(

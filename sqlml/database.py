@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -214,6 +214,14 @@ def _roll_back(connection: Connection) -> None:
         pass  # COMMIT failed, and DuckDB has rolled back by itself
     except duckdb.ConnectionException:
         pass  # closed in the middle: the transaction is gone with the connection
+
+
+def checkpoint(connection: Connection) -> None:
+    """Write what is in the write-ahead log into the file; best effort, for others may be reading."""
+    import duckdb
+
+    with suppress(duckdb.Error):
+        connection.execute("CHECKPOINT")
 
 
 def facts(connection: Connection) -> DatabaseFacts:

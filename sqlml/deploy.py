@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ from sqlml import (
     stage,
     writing_back,
 )
-from sqlml.catalog import leases, migrations, model_files, records, states
+from sqlml.catalog import collected, leases, migrations, model_files, records, states
+from sqlml.catalog.collected import BYTES
 from sqlml.catalog.records import Version
 from sqlml.convert.isolation import MEMORY_BYTES, TIMEOUT_S
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
@@ -207,13 +209,24 @@ def _stage(
         )
     same = stage.find_same(connection, version, options.function)
     stage.refuse_recalled(connection, version, same, accepted=options.accept_recalled)
+    leases.wait_for_bytes(connection)
+    if same is not None and BYTES in collected.of(connection, name, same.version):
+        attempts.bring_back(
+            connection,
+            options,
+            prepared,
+            replace(version, version=same.version, prediction_table=same.prediction_table),
+            job,
+            askers,
+        )
+        return same, None
     if same is not None:
         job.log("apply", f"{name} v{same.version} is this very model and engine ({same.state}): nothing to make again")
         stage.register_function(connection, prepared)
         if made_again := restoring.restore(connection, same):
             job.log("apply", f"made again, for somebody dropped them: {', '.join(made_again)}")
         return same, None
-    made = version_objects(options, prepared, version)
+    made = stage.version_objects(options, prepared, version)
     job.log("apply", f"making {sum(o.role == 'version' for o in made)} objects of {name} v{version.version}")
     stage.register_function(connection, prepared)
     try:
@@ -245,7 +258,7 @@ def _stage_new(
         records.insert_row(connection, "versions", version)
         objects.record(connection, version.version, name, made)
         stage.make_inputs(connection, prepared)
-        make(connection, made)
+        stage.make(connection, made)
         evidence = attempts.check_parity(connection, prepared, version, job, askers)
         stage.store_evidence(connection, version, evidence)
         lineage.record(connection, version, prepared.relation)
@@ -269,27 +282,6 @@ def _check_contract(options: Options, before: Version, version: Version, job: jo
         version.deployment, before.contract, version.contract, accepted=options.accept_contract_change
     ):
         job.log("contract", f"accepted: {change}")
-
-
-def version_objects(options: Options, prepared: Prepared, version: Version) -> tuple[objects.DatabaseObject, ...]:
-    return objects.version_objects(
-        prepared.name,
-        version.version,
-        prepared.content.signature,
-        prepared.engine,
-        threshold=options.threshold,
-        relation=prepared.relation,
-        keys=prepared.keys,
-        function_name=options.function,
-        keep=version.keeps,
-    )
-
-
-def make(connection: Connection, made: Sequence[objects.DatabaseObject]) -> None:
-    """Make the objects of a staged version; those of the active one are made by the switch."""
-    for item in made:
-        if item.role == "version":
-            connection.execute(item.statement)
 
 
 def _score_and_switch(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from sqlml import jobs, sql
 from sqlml.catalog import leases, records
 from sqlml.catalog.migrations import migrate
 from sqlml.catalog.records import Deployment, Version
-from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
+from sqlml.database import atomic, checkpoint, facts, refuse_open_transaction, require_writable
 from sqlml.differences import GONE, TODO
 from sqlml.errors import BindingError, NotDeployed, UsageError
 from sqlml.kept import table_name as inputs_table
@@ -110,7 +109,7 @@ def forget(
         for temporary in (TODO, GONE):
             connection.execute(sql.drop_table(("temp", temporary)))
         erased.append(_log_files(folder, job, named))
-        _checkpoint(connection)
+        checkpoint(connection)  # so that the write-ahead log does not repeat what was erased
         in_source = _in_source(connection, deployment, values)
         left = tuple(_left(connection, deployment, tables, values, in_source, named, database.path))
         done = Forgotten(deployment.name, tuple(entry for entry in erased if entry.rows), left, in_source, job.id)
@@ -292,14 +291,6 @@ def _log_files(folder: Path, own: jobs.Job, named: Callable[[str], bool]) -> Era
             beside.write_text("".join(f"{line}\n" for line in cleaned), encoding="utf-8")
             os.replace(beside, path)
     return Erased(f"{folder.name}/*.jsonl", changed, "log files of jobs that were killed")
-
-
-def _checkpoint(connection: Connection) -> None:
-    """So that the write-ahead log does not repeat what was erased; best effort, for others may be reading."""
-    import duckdb
-
-    with contextlib.suppress(duckdb.Error):
-        connection.execute("CHECKPOINT")
 
 
 def _in_source(connection: Connection, deployment: Deployment, values: Sequence[str]) -> bool | None:

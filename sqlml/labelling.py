@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlml import jobs, objects, sql
-from sqlml.catalog import activity, leases, records
+from sqlml.catalog import activity, collected, leases, records
+from sqlml.catalog.collected import PREDICTIONS
 from sqlml.catalog.migrations import migrate
 from sqlml.catalog.records import Deployment, Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
@@ -23,7 +24,7 @@ from sqlml.labels import reading
 from sqlml.labels.joining import Joining
 from sqlml.labels.kinds import classes_of, require_measurable
 from sqlml.labels.reading import Given, given
-from sqlml.labels.tables import existing, label_table
+from sqlml.labels.tables import existing, label_table, table_name
 from sqlml.labels.views import label_views
 from sqlml.relation import find, find_or_file
 from sqlml.state import present, table_exists
@@ -192,6 +193,9 @@ def _joining(connection: Connection, deployment: Deployment, version: Version, f
     require_measurable(version.contract, f"{version.deployment} v{version.version}")
     table = version.prediction_table
     if table is None or not table_exists(connection, version.deployment, table):
+        return PREDICTIONS_GONE
+    is_labelled = table_exists(connection, version.deployment, table_name(version.version))
+    if PREDICTIONS in collected.of(connection, version.deployment, version.version) and not is_labelled:
         return PREDICTIONS_GONE
     places = [key.lower() for key in deployment.key_columns]
     if {key.lower() for key in version.key_columns} != set(places):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlml import jobs, live, objects, pyfunc, sql, writing_back
-from sqlml.catalog import leases, migrations, recalls, records, states
+from sqlml.catalog import activity, collected, leases, migrations, recalls, records, states
+from sqlml.catalog.collected import BYTES, PREDICTIONS
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
@@ -16,9 +18,10 @@ from sqlml.errors import NotDeployed, Refused, choices
 from sqlml.kept import table_name as inputs_table
 from sqlml.labels.tables import table_name
 from sqlml.predictions import target_of
+from sqlml.rechecking import reference_of
 from sqlml.relation import mentions
 from sqlml.scoring import Scored, score_version
-from sqlml.state import table_exists
+from sqlml.state import schema_is_empty, table_exists
 from sqlml.switch import can_be_live, followers, switch
 
 if TYPE_CHECKING:
@@ -76,6 +79,7 @@ def rollback(
     recalls.refuse(connection, deployment.name, target.version, accepted=accept_recalled)
     job = jobs.Job("rollback", deployment.name, jobs.folder_of(database), listener)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
+        _fill_again(connection, target, job, policy)
         with atomic(connection, deployment.name):
             records.begin_change(connection, deployment.name)
             fresh = records.deployment(connection, deployment.name)
@@ -95,6 +99,28 @@ def rollback(
                 scored = score_version(connection, target, job, askers)
         writing_back.after(connection, job, deployment.name)
         return RolledBack(deployment.name, current.version, target.version, scored, job.id)
+
+
+def _fill_again(connection: Connection, target: Version, job: jobs.Job, policy: Policy | None) -> None:
+    """Of a version that gc was at: its predictions, before anybody reads them.
+
+    Raises:
+        NotDeployed: its model went too; what brings it back is said.
+    """
+    gone = collected.of(connection, target.deployment, target.version)
+    if BYTES in gone:
+        raise NotDeployed(
+            f"The model of {target.deployment} v{target.version} was {gone[BYTES].sentence()}, and its functions with it.",
+            hint=f"sqlml deploy {reference_of(target)} --name {shlex.quote(target.deployment)} fetches it from the registry, compares"
+            f" the files with sha256 {target.artifact_sha256[:12]}, and makes v{target.version} active again.",
+        )
+    if PREDICTIONS in gone and target.prediction_table is not None:
+        job.log(
+            "score",
+            f"v{target.version} is scored before it is active: its predictions were {gone[PREDICTIONS].sentence()}",
+        )
+        with pyfunc.askers(connection, policy, partial(job.log, "score")) as askers:
+            score_version(connection, target, job, askers)
 
 
 def _refuse_never_active(connection: Connection, deployment: Deployment, current: Version, target: Version) -> None:
@@ -127,17 +153,13 @@ def _once_active(connection: Connection, deployment: Deployment) -> set[int]:
 
 def _before(connection: Connection, deployment: Deployment, current: Version) -> Version:
     """The version that was active before the current one, by history; a staged one never was."""
-    row = connection.execute(
-        "SELECT from_version FROM sqlml.history WHERE deployment = ? AND to_version = ? AND from_version IS NOT NULL"
-        " AND list_contains(?, action) AND from_version <> ? ORDER BY happened_at DESC LIMIT 1",
-        [deployment.name, current.version, list(states.ACTIVATING), current.version],
-    ).fetchone()
-    if row is None:
+    number = activity.before(connection, deployment.name, current.version)
+    if number is None:
         raise NotDeployed(
             f"No version of {deployment.name} was active before v{current.version}.",
             hint=_choices(connection, deployment, current),
         )
-    return records.version(connection, deployment, int(row[0]))
+    return records.version(connection, deployment, number)
 
 
 def _choices(connection: Connection, deployment: Deployment, current: Version) -> str:
@@ -267,7 +289,7 @@ def _drop_objects(
         if drop_predictions:
             connection.execute(sql.drop_table((deployment.name, "inputs")))
         (dropped if drop_predictions else kept).append(f"{deployment.name}.inputs")
-    if not kept and _schema_is_empty(connection, deployment.name):
+    if not kept and schema_is_empty(connection, deployment.name):
         connection.execute(sql.drop_schema(deployment.name))
         dropped.append(deployment.name)
     return dropped, kept
@@ -286,16 +308,6 @@ def _drop_left_over(connection: Connection, deployment: Deployment) -> list[str]
                 connection.execute(sql.drop_table((deployment.name, table)))
                 dropped.append(f"{deployment.name}.{table}")
     return dropped
-
-
-def _schema_is_empty(connection: Connection, schema: str) -> bool:
-    row = connection.execute(
-        "SELECT (SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = $1)"
-        " + (SELECT count(*) FROM duckdb_views() WHERE database_name = current_database() AND schema_name = $1)"
-        " + (SELECT count(*) FROM duckdb_functions() WHERE database_name = current_database() AND schema_name = $1)",
-        [schema],
-    ).fetchone()
-    return row is not None and row[0] == 0
 
 
 def _refuse_dependents(connection: Connection, deployment: Deployment) -> None:

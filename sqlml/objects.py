@@ -215,6 +215,15 @@ def record(connection: Connection, number: int, deployment: str, made: Sequence[
         )
 
 
+def replace_functions(connection: Connection, number: int, deployment: str, made: Sequence[DatabaseObject]) -> None:
+    """Record functions, views and queries of a version anew; its tables, and what belongs to its labels, stay as they are."""
+    connection.execute(
+        "DELETE FROM sqlml.objects WHERE deployment = ? AND version = ? AND kind <> 'table' AND role <> ?",
+        [deployment, number, LABELS],
+    )
+    record(connection, number, deployment, [item for item in made if item.kind != "table"])
+
+
 def recorded(connection: Connection, deployment: str, number: int) -> list[DatabaseObject]:
     """The objects of one version, in the order in which they were made."""
     rows = connection.execute(

@@ -12,7 +12,6 @@ from sqlml.binding import Bound
 from sqlml.catalog import migrations, model_files, records
 from sqlml.catalog.records import Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
-from sqlml.deploy import make, version_objects
 from sqlml.deployment import Options, options_from
 from sqlml.errors import SqlmlError
 from sqlml.kept import KEEPING
@@ -60,7 +59,7 @@ def plan(connection: Connection, reference: str, *, listener: jobs.Listener | No
     before = records.active(connection, existing) if existing and existing.active_version else None
     options = stage.with_kept_keep(stage.with_kept_function(options, existing), before)
     version = stage.version_row(options, prepared, stage.next_number(connection, prepared.name))
-    made = version_objects(options, prepared, version)
+    made = stage.version_objects(options, prepared, version)
     notes = [*prepared.notes, *([KEEPING[version.keeps]] if version.prediction_table else [])]
     if options.live or (options.live is None and existing is not None and existing.live):
         upstream = live.upstream_table(connection, prepared.relation, prepared.keys) if prepared.relation else None
@@ -113,7 +112,7 @@ def _would_change(
                 stage.store_model(connection, prepared)
             records.insert_row(connection, "versions", version)
             objects.record(connection, version.version, version.deployment, made)
-            make(connection, made)
+            stage.make(connection, made)
             stage.fill_for_comparison(connection, version, askers)
             found = comparison.compare(connection, before, version).sentences()
             raise _Undo

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from sqlml import pyfunc, sql
-from sqlml.catalog import activity, records
+from sqlml.catalog import activity, collected, records
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
@@ -214,6 +214,9 @@ def _replay_version(
         return replace(nothing, skipped="it stores no predictions"), []
     if version.state == "undeployed":
         return replace(nothing, skipped="it was undeployed, and its functions are gone"), []
+    gone = collected.of(connection, version.deployment, version.version)
+    if missing := collected.in_the_way(gone, version.keeps, as_of=chosen.as_of is not None):
+        return replace(nothing, skipped=f"its {missing.part} were {missing.sentence()}"), []
     if not find_table(connection, (version.deployment, version.prediction_table)):
         return replace(nothing, skipped="somebody dropped its predictions"), []
     if chosen.key is not None and len(chosen.key) != len(version.key_columns):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from sqlml import jobs, openlineage, pyfunc, sql
-from sqlml.catalog import leases, records, states
+from sqlml.catalog import collected, leases, records, states
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
@@ -157,8 +157,7 @@ def score_version(
     keys_checked: bool = False,
 ) -> Scored:
     """Score one version under a lease that the caller holds; repeats until the source and the predictions agree.
-
-    `askers` has the process of a python_function, if it comes to that. `keys_checked` says that the caller has just made sure that the keys are there and unique.
+    `askers` has the process of a python_function, if it comes to that. `keys_checked`: the keys are there and unique.
     """
     began = time.monotonic()
     target = target_of(connection, version)
@@ -365,9 +364,10 @@ def _finish(state: _State, kind: str, unchanged: int, seconds: float) -> Scored:
             "UPDATE sqlml.scorings SET state = 'complete', rows_scored = ?, rows_failed = ?, rows_removed = ?,"
             " rows_unchanged = ?, finished_at = ? WHERE scoring_id = ? RETURNING scoring_id",
             [state.written, failed, state.removed, unchanged, records.now(), state.scoring_id],
-        ).fetchall()
-        if not ended:
+        )
+        if not ended.fetchall():
             raise Conflict(f"The record of this scoring of {target.deployment} is gone; it was undeployed meanwhile.")
+        collected.restored(connection, target.deployment, target.version, *collected.ROWS)
     scored = Scored(
         state.scoring_id,
         target.deployment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -190,6 +191,27 @@ def make_inputs(connection: Connection, prepared: Prepared) -> None:
     for name, type_name in prepared.relation.types.items():
         if name.lower() not in there:
             connection.execute(sql.add_column((schema, table), name, type_name))
+
+
+def version_objects(options: Options, prepared: Prepared, version: Version) -> tuple[objects.DatabaseObject, ...]:
+    return objects.version_objects(
+        prepared.name,
+        version.version,
+        prepared.content.signature,
+        prepared.engine,
+        threshold=options.threshold,
+        relation=prepared.relation,
+        keys=prepared.keys,
+        function_name=options.function,
+        keep=version.keeps,
+    )
+
+
+def make(connection: Connection, made: Sequence[objects.DatabaseObject]) -> None:
+    """Make the objects of a staged version; those of the active one are made by the switch."""
+    for item in made:
+        if item.role == "version":
+            connection.execute(item.statement)
 
 
 def store_evidence(connection: Connection, version: Version, evidence: parity.Evidence) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from sqlml import live, objects, sql
-from sqlml.catalog import recalls, records, states
+from sqlml.catalog import collected, recalls, records, states
+from sqlml.catalog.collected import Collected
 from sqlml.catalog.migrations import LIFECYCLE, applied
 from sqlml.catalog.records import Deployment, Version
 from sqlml.errors import BindingError
@@ -95,6 +97,7 @@ def history(connection: Connection, name: str | None = None) -> list[Event]:
 
 def _status(connection: Connection, deployment: Deployment, there: set[tuple[str, str, str]]) -> Status:
     all_versions = records.versions(connection, deployment.name)
+    gone = collected.every(connection)
     active = next((v for v in all_versions if v.version == deployment.active_version), None)
     predictions, failed, scored_at = _stored(connection, active)
     marks = recalls.standing(connection, deployment.name)
@@ -112,7 +115,7 @@ def _status(connection: Connection, deployment: Deployment, there: set[tuple[str
         scored_at=scored_at,
         parity=_parity(connection, active),
         versions=tuple(
-            f"v{v.version} {v.state}" + (", recalled" if recalls.whole(marks, v.deployment, v.version) else "")
+            _shown(v, gone.get((v.deployment, v.version), {}), recalls.whole(marks, v.deployment, v.version))
             for v in all_versions
         ),
         problems=tuple(problems(connection, deployment, active, all_versions, there)),
@@ -121,6 +124,15 @@ def _status(connection: Connection, deployment: Deployment, there: set[tuple[str
         recalled=recalls.told(marks, active.version) if active is not None else None,
         keep=None if active is None or active.prediction_table is None else active.keeps,
     )
+
+
+def _shown(version: Version, gone: Mapping[str, Collected], recall: recalls.Mark | None) -> str:
+    """Its state, whether it is recalled as a whole, and what gc has removed of it."""
+    said = f"v{version.version} {version.state}" + (", recalled" if recall else "")
+    if not gone:
+        return said
+    last = max(gone.values(), key=lambda entry: entry.collected_at)
+    return f"{said} ({', '.join(gone)} {last.sentence()})"
 
 
 def _stored(connection: Connection, version: Version | None) -> tuple[int | None, int | None, datetime | None]:
@@ -221,6 +233,8 @@ def _misfits(connection: Connection, version: Version) -> list[str]:
 def _missing_objects(
     connection: Connection, deployment: Deployment, version: Version, there: set[tuple[str, str, str]]
 ) -> list[str]:
+    if collected.BYTES in collected.of(connection, deployment.name, version.version):
+        return []  # gc has removed its functions
     missing = []
     for recorded in objects.recorded(connection, deployment.name, version.version):
         is_expected = recorded.role in ("version", objects.LABELS) or (
@@ -254,3 +268,14 @@ def table_exists(connection: Connection, schema: str, name: str) -> bool:
         [schema, name],
     )
     return found.fetchone() is not None
+
+
+def schema_is_empty(connection: Connection, schema: str) -> bool:
+    """Whether nothing is left in it, of ours or of anybody."""
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = $1)"
+        " + (SELECT count(*) FROM duckdb_views() WHERE database_name = current_database() AND schema_name = $1)"
+        " + (SELECT count(*) FROM duckdb_functions() WHERE database_name = current_database() AND schema_name = $1)",
+        [schema],
+    ).fetchone()
+    return row is not None and row[0] == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sqlml import config
+from sqlml import config, settings_file
 from sqlml.errors import UsageError
 
 
@@ -142,11 +142,11 @@ def test_names_are_listed_with_commas(text: str, expected: tuple[str, ...]) -> N
 
 
 def test_the_template_is_valid_and_never_overwrites(tmp_path: Path) -> None:
-    path = config.write_template(tmp_path)
+    path = settings_file.write_template(tmp_path)
 
     assert load(tmp_path).database == str(tmp_path / "warehouse.duckdb")
     with pytest.raises(UsageError, match="exists already"):
-        config.write_template(tmp_path)
+        settings_file.write_template(tmp_path)
     uncommented = path.read_text(encoding="utf-8").replace("# [dep", "[dep")
     for line in ("model", "table", "key", "engine", "threshold", "live", "allow_pickle", "require_isolation"):
         uncommented = uncommented.replace(f"# {line} =", f"{line} =")

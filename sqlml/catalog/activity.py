@@ -34,6 +34,16 @@ def changes(connection: Connection, deployment: str) -> list[Change]:
     return [Change(since, version) for since, version in rows]
 
 
+def before(connection: Connection, deployment: str, version: int) -> int | None:
+    """The version that was active before this one became it last: where a rollback goes to; a staged one never was."""
+    row = connection.execute(
+        "SELECT from_version FROM sqlml.history WHERE deployment = ? AND to_version = ? AND from_version IS NOT NULL"
+        " AND list_contains(?, action) AND from_version <> ? ORDER BY happened_at DESC LIMIT 1",
+        [deployment, version, list(ACTIVATING), version],
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
 def active_at(found: Sequence[Change], moment: datetime) -> int | None:
     """The version that was active at the moment (UTC, without a zone); None where none was.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -26,6 +27,13 @@ _live_jobs: set[str] = (
 )  # of this process; a lease of a job that is not here was left by an injected failure or a crash
 _lock = threading.Lock()
 TRIES = 3
+
+
+MODEL_BYTES = "sqlml"
+"""What is held while model bytes are removed: no deployment can have this name."""
+SECONDS_FOR_BYTES = 30.0
+DEPLOYING = ("deploy", "sync")
+"""Jobs that store models."""
 
 
 @cache
@@ -58,6 +66,36 @@ def lease(connection: Connection, name: str, job_id: str) -> Iterator[None]:
             _live_jobs.discard(job_id)
 
 
+def deploying(connection: Connection) -> list[str]:
+    """Jobs of this process that store a model now; another process cannot write meanwhile."""
+    rows = connection.execute("SELECT job_id, process FROM sqlml.leases ORDER BY job_id").fetchall()
+    with _lock:
+        return [job for job, process in rows if job.split("-")[0] in DEPLOYING and _is_live(job, process)]
+
+
+def wait_for_bytes(connection: Connection) -> None:
+    """Wait until nobody removes model bytes; for who has a lease and is about to store a model.
+
+    Raises:
+        Conflict: it takes too long.
+    """
+    until = time.monotonic() + SECONDS_FOR_BYTES
+    while True:
+        query = "SELECT job_id, process FROM sqlml.leases WHERE deployment = ?"
+        row = connection.execute(query, [MODEL_BYTES]).fetchone()
+        with _lock:
+            if row is None or not _is_live(*row):
+                return
+        if time.monotonic() > until:
+            raise Conflict(f"Job {row[0]} removes model bytes.", hint="Run this again when it has finished.")
+        time.sleep(0.05)
+
+
+def _is_live(job_id: str, process: str) -> bool:
+    """With the lock held."""
+    return process == this_process() and job_id in _live_jobs
+
+
 def _take_at_last(connection: Connection, name: str, job_id: str) -> None:
     """Take it, or be told who has it. Two that insert at once may both fail on the key: then nobody has it, and one of
     them succeeds when it tries again."""
@@ -81,7 +119,7 @@ def _take(connection: Connection, name: str, job_id: str) -> None:
             return
         holder, process = row
         with _lock:
-            is_held = process == this_process() and holder in _live_jobs
+            is_held = _is_live(holder, process)
         if is_held:
             raise Conflict(
                 f"{name} is being worked on by job {holder}.",

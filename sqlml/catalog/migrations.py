@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sqlml.catalog.provenance import PROVENANCE, TURNING_POINTS
+from sqlml.catalog.provenance import COLLECTED, PROVENANCE, TURNING_POINTS
 from sqlml.database import atomic
 from sqlml.errors import CatalogTooNew, NameRefused
 
@@ -286,6 +286,10 @@ def behind_predictions(connection: Connection) -> None:
     connection.execute(PROVENANCE)
 
 
+def collected(connection: Connection) -> None:
+    connection.execute(COLLECTED)
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first catalog", first_catalog),
     # JSON: where an artifact store keeps each file, under which id, with its sha256; NULL where the store does not say.
@@ -303,7 +307,10 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     # Append-only: a recall that was undone is two rows.
     ("recalls of predictions", recalls),
     ("where a model's answers change, and what is behind every prediction", behind_predictions),
+    ("what gc has removed, and whether it is back", collected),
 )
+COLLECTS = 1 + [change for _, change in MIGRATIONS].index(collected)
+"""The migration since which gc can say what it has removed."""
 KEEPS_RECALLS = 1 + [change for _, change in MIGRATIONS].index(recalls)
 """The migration since which predictions can be recalled."""
 KEEPS_WRITE_BACKS = 1 + [change for _, change in MIGRATIONS].index(write_backs)

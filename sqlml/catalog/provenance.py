@@ -30,3 +30,17 @@ PROVENANCE = """CREATE VIEW sqlml.provenance AS
         json_extract_string(v.run, '$.datasets[*].name') AS datasets,
         json_extract_string(v.run, '$.datasets[*].digest') AS dataset_digests
     FROM sqlml.scorings AS s JOIN sqlml.versions AS v ON v.deployment = s.deployment AND v.version = s.version"""
+
+COLLECTED = """CREATE TABLE sqlml.collected (
+        deployment VARCHAR NOT NULL,
+        version INTEGER NOT NULL,
+        part VARCHAR NOT NULL,        -- predictions, inputs, labels, bytes
+        what VARCHAR NOT NULL,        -- the table, or the sha256 of the bytes
+        rows BIGINT,
+        bytes BIGINT,                 -- of a table about, of a model exactly
+        policy VARCHAR NOT NULL,
+        who VARCHAR NOT NULL,
+        job_id VARCHAR NOT NULL,
+        collected_at TIMESTAMP NOT NULL,
+        restored_at TIMESTAMP         -- when it was back: scored again, or deployed again
+    )"""

@@ -33,6 +33,7 @@ COMMANDS = {
     "forget": ("provenance", "Erase a key from everything that the database holds of a deployment."),
     "depends": ("recalls", "Count what depends on a run, a dataset, a column, a model, a version or a scoring."),
     "recall": ("recalls", "Count and list what depends on something bad; mark it, or take the marks off."),
+    "gc": ("retention", "Remove what a policy lets go of old deployment versions, or say what would go."),
     "publish": ("readers", "Put a copy in place atomically, for readers that must not wait."),
     "logs": ("logs", "List jobs, or show the lines of one."),
     "sql": ("readers", "Run SQL, or a shell, with every deployed function ready."),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sqlml import config
+from sqlml import settings_file
 from sqlml.cli import exits, options, output, views
 
 
@@ -14,7 +14,7 @@ from sqlml.cli import exits, options, output, views
 @options.traceback
 def init() -> None:
     """Write a commented sqlml.toml into this folder."""
-    output.data(f"Wrote {config.write_template(Path.cwd())}: set the database and MLflow there.")
+    output.data(f"Wrote {settings_file.write_template(Path.cwd())}: set the database and MLflow there.")
 
 
 @click.command()

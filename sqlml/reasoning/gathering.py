@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlml import objects
-from sqlml.catalog import activity, records
+from sqlml.catalog import activity, collected, records
 from sqlml.catalog.records import Deployment, Version
 from sqlml.catalog.turning import turning_of
 from sqlml.compile.turning import Turning
@@ -84,6 +84,12 @@ def _version(connection: Connection, deployment: Deployment, number: int | None,
         raise NotDeployed(
             f"{deployment.name} v{chosen.version} has no predictions any more ({chosen.state}).",
             hint="Name another version with --version: see sqlml status.",
+        )
+    gone = collected.of(connection, chosen.deployment, chosen.version)
+    if missing := collected.in_the_way(gone, chosen.keeps, as_of=moment is not None):
+        raise NotDeployed(
+            f"The {missing.part} of {deployment.name} v{chosen.version} were {missing.sentence()}.",
+            hint=f"Deploying {chosen.reference} again brings the version back. Others are in sqlml status.",
         )
     return chosen
 

@@ -119,7 +119,7 @@ def test_whatever_happens_is_said_in_a_sentence(
         raise raised
 
     setup = import_module("sqlml.cli.setup")
-    monkeypatch.setattr(setup.config, "write_template", fail)
+    monkeypatch.setattr(setup.settings_file, "write_template", fail)
 
     assert cli.run(["init"]) == code
     assert message in capsys.readouterr().err

@@ -75,6 +75,23 @@ def test_rows_of_every_version_after_ten_deploys_and_three_rollbacks(connection:
             [row] = sqlml.replay(connection, "churn", key=key, as_of=when).rows
             assert [row.computed[name] for name in ("prediction", "probability_Yes", "error")] == rows[key]
 
+    collected = sqlml.gc(connection, "churn", retention=sqlml.Retention(keep_versions=3), apply=True)
+    gone = {removal.version for removal in collected.removed}
+    assert gone
+    after = sqlml.replay(connection, "churn", all_rows=True)
+    assert {v.version: v.outcomes for v in after.versions if not v.skipped} == {
+        number: outcome for number, outcome in found.items() if number not in gone
+    }
+    assert {v.version for v in after.versions if v.skipped and "collected by gc" in v.skipped} == gone
+    for number in set(range(1, 11)) - gone:  # from a row to the bytes, the run and what it was deployed from
+        row = connection.execute(
+            "SELECT count(m.onnx), count(v.artifact_sha256), count(*) FROM churn.predictions_v" + f"{number} p"
+            " JOIN sqlml.scorings s USING (scoring_id) JOIN sqlml.versions v USING (deployment, version)"
+            " LEFT JOIN sqlml.models m ON m.sha256 = v.model_sha256"
+        ).fetchone()
+        assert len(set(row)) == 1
+        assert row[0] > 0
+
 
 def test_a_prediction_that_was_tampered_with_is_said_with_both_values(customer_rows: object, tmp_path: Path) -> None:
     path = tmp_path / "warehouse.duckdb"
