@@ -26,6 +26,7 @@ tracking_uri = "sqlite:///mlflow.db"
 # All that the demo makes in its folder: what a second run removes, and nothing else.
 MADE = (
     "sqlml.toml",
+    "why.html",
     "customers.parquet",
     "mlflow.db",
     "models",
@@ -114,7 +115,10 @@ STEPS = (
             ("sqlml", "status", "churn", "--history"),
         ),
     ),
-    Step("Ask where one prediction comes from", (("sqlml", "lineage", "churn", "--key", "4711"),)),
+    Step(
+        "Ask why one customer's prediction is what it is, and what it was made from",
+        (("sqlml", "why", "churn", "6564"), ("sqlml", "why", "churn", "6564", "--html", "why.html")),
+    ),
 )
 
 
@@ -205,6 +209,7 @@ def _close(folder: Path, artifacts: str, seconds: float) -> None:
     for name, what in (
         ("warehouse.duckdb", "customers, predictions, functions, history and lineage: any DuckDB shell opens it"),
         (models, "runs, metrics, training data and both registered versions of churn"),
+        ("why.html", "why customer 6564 has this prediction: a page for the browser"),
         ("sqlml.toml", "the settings; sqlml reads them in this folder and below"),
     ):
         click.echo(f"  {folder}/{name:<20} {what}")
