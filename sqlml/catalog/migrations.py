@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sqlml.catalog.dependents import DEPENDS_ON
 from sqlml.catalog.provenance import COLLECTED, PROVENANCE, TURNING_POINTS
 from sqlml.database import atomic
 from sqlml.errors import CatalogTooNew, NameRefused
@@ -290,6 +291,10 @@ def collected(connection: Connection) -> None:
     connection.execute(COLLECTED)
 
 
+def depends_on(connection: Connection) -> None:
+    connection.execute(DEPENDS_ON)
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first catalog", first_catalog),
     # JSON: where an artifact store keeps each file, under which id, with its sha256; NULL where the store does not say.
@@ -308,6 +313,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("recalls of predictions", recalls),
     ("where a model's answers change, and what is behind every prediction", behind_predictions),
     ("what gc has removed, and whether it is back", collected),
+    ("what depends on something, from any shell", depends_on),
 )
 COLLECTS = 1 + [change for _, change in MIGRATIONS].index(collected)
 """The migration since which gc can say what it has removed."""

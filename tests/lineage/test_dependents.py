@@ -116,6 +116,31 @@ def test_a_column_of_predictions(connection: duckdb.DuckDBPyConnection) -> None:
     assert rows(found) == ([("my risk v1", 4)], [("end v1", 2)])
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("run", "run1"),
+        ("version", "churn v1"),
+        ("model", "2222222"),
+        ("dataset", "abc"),
+        ("column", "customers.Tenure"),
+        ("column", "churn.current.prediction"),
+        ("column", "nobody.knows"),
+    ],
+)
+def test_any_shell_says_which_versions(connection: duckdb.DuckDBPyConnection, kind: str, value: str) -> None:
+    found = connection.execute(
+        "SELECT deployment || ' v' || version, depends FROM sqlml.depends_on(?, ?) ORDER BY ALL", [kind, value]
+    ).fetchall()
+
+    if value == "nobody.knows":
+        assert found == []
+        return
+    known = dependents(connection, kind, value)
+    expected = [(d.name, "directly") for d in known.found] + [(d.name, "downstream") for d in known.downstream]
+    assert found == sorted(expected)
+
+
 @pytest.mark.parametrize("name", ["telco", "abc", "telco (abc)", "customers.parquet"])
 def test_a_dataset_by_any_of_its_names(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     assert len(dependents(connection, "dataset", name).found) == 4
@@ -166,6 +191,10 @@ def test_what_nobody_can_know_is_listed_and_not_left_out(own: duckdb.DuckDBPyCon
     run = dependents(own, "run", "another")
     dataset = dependents(own, "dataset", "another")
 
+    said = own.execute(
+        "SELECT deployment FROM sqlml.depends_on('column', 'customers.monthly') WHERE depends = 'not known'"
+    )
+    assert said.fetchall() == [("hidden",)]
     assert [(u.deployment, u.rows) for u in column.uncertain] == [("hidden", 0)]
     assert "tenure" in column.uncertain[0].why
     assert (run.found, [u.deployment for u in run.uncertain if "run that made" in u.why]) == ((), ["end"])
