@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sqlml.retention import Retention
     from sqlml.scoring import Scored, score, score_all_deployments
     from sqlml.state import Event, Status, history, status
+    from sqlml.syncing.acting import follow, sync
+    from sqlml.syncing.outcomes import Outcome, Synced
     from sqlml.verification import Verification, verify
 
 # Loaded when first used (PEP 562): `import sqlml` takes milliseconds, DuckDB and sqlglot alone would take 150.
@@ -49,6 +51,7 @@ _HOMES = {
     "Job": "jobs",
     "Labelled": "labelling",
     "Measured": "measuring",
+    "Outcome": "syncing.outcomes",
     "Plan": "planning",
     "Policy": "convert.pyfunc",
     "Promoted": "promoting",
@@ -59,6 +62,7 @@ _HOMES = {
     "Scored": "scoring",
     "SqlmlError": "errors",
     "Status": "state",
+    "Synced": "syncing.outcomes",
     "Verification": "verification",
     "Version": "catalog.records",
     "Why": "reasoning",
@@ -70,6 +74,7 @@ _HOMES = {
     "diff": "comparison",
     "forget": "forgetting",
     "gc": "collecting",
+    "follow": "syncing.acting",
     "history": "state",
     "label": "labelling",
     "metrics": "measuring",
@@ -85,6 +90,7 @@ _HOMES = {
     "score_to": "external",
     "set_live": "lifecycle",
     "status": "state",
+    "sync": "syncing.acting",
     "undeploy": "lifecycle",
     "verify": "verification",
     "watch_job": "jobs",
@@ -103,6 +109,7 @@ __all__ = [
     "Job",
     "Labelled",
     "Measured",
+    "Outcome",
     "Plan",
     "Policy",
     "Promoted",
@@ -113,6 +120,7 @@ __all__ = [
     "Scored",
     "SqlmlError",
     "Status",
+    "Synced",
     "Verification",
     "Version",
     "Why",
@@ -123,6 +131,7 @@ __all__ = [
     "depends",
     "deploy_db",
     "diff",
+    "follow",
     "forget",
     "gc",
     "history",
@@ -140,6 +149,7 @@ __all__ = [
     "score_to",
     "set_live",
     "status",
+    "sync",
     "undeploy",
     "verify",
     "watch_job",

@@ -29,7 +29,7 @@ from sqlml import (
     stage,
     writing_back,
 )
-from sqlml.catalog import collected, leases, migrations, model_files, records, states
+from sqlml.catalog import collected, following, leases, migrations, model_files, records, states
 from sqlml.catalog.collected import BYTES
 from sqlml.catalog.records import Version
 from sqlml.convert.isolation import MEMORY_BYTES, TIMEOUT_S
@@ -55,6 +55,7 @@ def deploy_db(
     threshold: float | None = None,
     score: bool = True,
     shadow: bool = False,
+    follow: str | None = None,
     live: bool | None = None,
     function: str | None = None,
     accept_contract_change: bool = False,
@@ -86,6 +87,8 @@ def deploy_db(
         score: Score the table before the switch. False switches at once, and predictions come with the first `score`.
         shadow: Score it beside the active version, and stop there: `predict`, `current` and `scored` stay as they are,
             until `promote`.
+        follow: What `sync` does by itself when the reference moves: "tell", "deploy" or "shadow". None keeps what was
+            said before; "tell" at first.
         live: Let triggers keep the predictions current. None keeps what the deployment has.
         function: Also make a plain function of this name, such as "predict" or "main.predict"; by default the one that
             the deployment has.
@@ -123,6 +126,7 @@ def deploy_db(
         threshold=threshold,
         score=score,
         shadow=shadow,
+        follow=follow,
         live=live,
         function=function,
         accept_contract_change=accept_contract_change,
@@ -170,6 +174,7 @@ def _deploy(connection: Connection, options: Options, job: jobs.Job) -> Deployed
             score_it = _score_beside if options.shadow else _score_and_switch
             scored = score_it(connection, options, prepared, version, job, askers)
             state = states.state_of(connection, version.deployment, version.version)
+            following.note(connection, version, options.reference, options.follow, shadow=options.shadow)
         writing_back.after(connection, job, prepared.name, version.version)
         deployed = Deployed(
             name=prepared.name,

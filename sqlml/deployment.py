@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sqlml.catalog import policies
 from sqlml.config import KEEPS
 from sqlml.convert.isolation import MEMORY_BYTES, TIMEOUT_S
 from sqlml.convert.pyfunc import Policy
 from sqlml.engines.pyfunc import NO_SHELL
 from sqlml.errors import UsageError
+from sqlml.registry import may_move
 from sqlml.relation import split_name
 from sqlml.scoring import Scored
 
@@ -48,6 +50,7 @@ class Options:
     accept_recalled: bool = False
     keep: str | None = None
     """none, hash or inputs; None is what the deployment has."""
+    follow: str | None = None
 
     @property
     def policy(self) -> Policy:
@@ -71,6 +74,7 @@ def options_from(
     threshold: float | None = None,
     score: bool = True,
     shadow: bool = False,
+    follow: str | None = None,
     live: bool | None = None,
     function: str | None = None,
     accept_contract_change: bool = False,
@@ -147,7 +151,37 @@ def options_from(
         model_memory=model_memory,
         shadow=shadow,
         keep=keep,
+        follow=_follow(reference, follow, shadow),
     )
+
+
+def _follow(reference: str, policy: str | None, shadow: bool) -> str | None:
+    if policy in (None, policies.TELL):
+        return policy
+    assert policy is not None
+    checked_policy(policy, beside=shadow)
+    if not may_move(reference):
+        raise UsageError(
+            f"--follow {policy} needs a reference that can move, and {reference} always means the same.",
+            hint="Deploy by an alias or a stage, such as churn@champion.",
+        )
+    return policy
+
+
+def checked_policy(policy: str, *, beside: bool = False) -> str:
+    """What `sync` may do by itself when a reference moves.
+
+    Raises:
+        UsageError: there is no such policy, or not for a shadow.
+    """
+    if policy not in policies.POLICIES:
+        raise UsageError(f"There is no policy {policy!r}.", hint=f"Valid: {', '.join(policies.POLICIES)}.")
+    if beside and policy == policies.DEPLOY:
+        raise UsageError(
+            "What a shadow follows is deployed as a shadow: --follow deploy does not go with --shadow.",
+            hint="--follow shadow deploys each next one as a shadow; promote is a person's.",
+        )
+    return policy
 
 
 def _refuse_for_pyfunc(threshold: float | None, function: str | None, live: bool | None, *, typed: bool) -> None:

@@ -6,14 +6,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
 from sqlml import jobs, sql
-from sqlml.catalog import leases, records
+from sqlml.catalog import following, leases, records
 from sqlml.catalog.migrations import migrate
 from sqlml.catalog.records import Deployment, Version
 from sqlml.database import atomic, checkpoint, facts, refuse_open_transaction, require_writable
@@ -238,6 +238,11 @@ def _failures(connection: Connection, name: str, named: Callable[[str], bool]) -
                 "UPDATE sqlml.versions SET failure = ? WHERE deployment = ? AND version = ?",
                 [said, name, version.version],
             )
+    for row in following.rows(connection):
+        said = None if row.problem is None else _said(row.problem, named)
+        if row.deployment == name and said != row.problem:
+            changed += 1
+            following.write(connection, replace(row, problem=said))
     return Erased("sqlml.versions", changed, "what is said of rows where attempts failed")
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlml import jobs, live, objects, pyfunc, sql, writing_back
-from sqlml.catalog import activity, collected, leases, migrations, recalls, records, states
+from sqlml.catalog import activity, collected, following, leases, migrations, recalls, records, states
 from sqlml.catalog.collected import BYTES, PREDICTIONS
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
@@ -257,6 +257,7 @@ def undeploy(
             connection.execute("DELETE FROM sqlml.objects WHERE deployment = ?", [deployment.name])
             states.end(connection, deployment.name)
             connection.execute("DELETE FROM sqlml.deployments WHERE name = ?", [deployment.name])
+            following.forget(connection, deployment.name)
             leases.end_with_deployment(connection, deployment.name)
         writing_back.after(connection, job, deployment.name)
         job.log("undeploy", f"{deployment.name}: {len(dropped)} objects dropped, {len(kept)} tables kept")

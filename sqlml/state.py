@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from sqlml import live, objects, sql
-from sqlml.catalog import collected, recalls, records, states
+from sqlml.catalog import collected, following, recalls, records, states
 from sqlml.catalog.collected import Collected
+from sqlml.catalog.following import Followed
 from sqlml.catalog.migrations import LIFECYCLE, applied
 from sqlml.catalog.records import Deployment, Version
 from sqlml.errors import BindingError
 from sqlml.predictions import check_source
-from sqlml.registry import StoreManifest
+from sqlml.registry import StoreManifest, may_move
 from sqlml.relation import find
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Status:
     """One deployment. `problems` are sentences; a deployment without any is as it was recorded.
 
     `artifact_store` is what the store of the active version's files had recorded of them, where it keeps such a record.
+    `follows` says what `sync` compares it with, and what came of that when it looked last.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Status:
     recalled: str | None = None
     """When and why the active version, or scorings of it, were recalled."""
     keep: str | None = None
+    follows: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         return asdict(self)
@@ -79,7 +82,11 @@ def status(connection: Connection, name: str | None = None) -> list[Status]:
     """
     chosen = records.deployments(connection) if name is None else [records.deployment(connection, name)]
     there = present(connection) if chosen else set()
-    return [_status(connection, deployment, there) for deployment in chosen]
+    recorded = following.rows(connection)
+    return [
+        _status(connection, deployment, there, [r for r in recorded if r.deployment == deployment.name])
+        for deployment in chosen
+    ]
 
 
 def history(connection: Connection, name: str | None = None) -> list[Event]:
@@ -95,7 +102,9 @@ def history(connection: Connection, name: str | None = None) -> list[Event]:
     return [event for event in events if name is None or event.deployment.lower() == name.lower()]
 
 
-def _status(connection: Connection, deployment: Deployment, there: set[tuple[str, str, str]]) -> Status:
+def _status(
+    connection: Connection, deployment: Deployment, there: set[tuple[str, str, str]], followed: list[Followed]
+) -> Status:
     all_versions = records.versions(connection, deployment.name)
     gone = collected.every(connection)
     active = next((v for v in all_versions if v.version == deployment.active_version), None)
@@ -118,11 +127,15 @@ def _status(connection: Connection, deployment: Deployment, there: set[tuple[str
             _shown(v, gone.get((v.deployment, v.version), {}), recalls.whole(marks, v.deployment, v.version))
             for v in all_versions
         ),
-        problems=tuple(problems(connection, deployment, active, all_versions, there)),
-        artifact_uri=None if active is None else active.artifact_uri,
-        artifact_store=None if stored is None else StoreManifest.from_json(stored),
         recalled=recalls.told(marks, active.version) if active is not None else None,
         keep=None if active is None or active.prediction_table is None else active.keeps,
+        problems=(
+            *problems(connection, deployment, active, all_versions, there),
+            *(f"{row.reference}: {row.missing} (when sync asked last)" for row in followed if row.missing is not None),
+        ),
+        artifact_uri=None if active is None else active.artifact_uri,
+        artifact_store=None if stored is None else StoreManifest.from_json(stored),
+        follows=tuple(row.sentence() for row in followed if may_move(row.reference)),
     )
 
 

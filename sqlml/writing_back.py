@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlml import jobs, registry
 from sqlml.catalog import recalls, records
+from sqlml.catalog.following import wait_after
 from sqlml.catalog.migrations import KEEPS_WRITE_BACKS, applied
 from sqlml.catalog.records import Version
 from sqlml.database import atomic, facts
@@ -76,8 +78,29 @@ def _is_known_to_mlflow(version: Version) -> bool:
     return version.model_version is not None or version.run_id is not None
 
 
-def write_back(connection: Connection, name: str | None = None) -> WrittenBack:
-    """Tell MLflow all that is pending, of one deployment or of all; what fails stays pending. May be repeated at will.
+def due(
+    connection: Connection, name: str | None, *, now: datetime, everything: bool = False
+) -> frozenset[tuple[str, int]]:
+    """The deployment versions that are to be told about now: not those that failed a moment ago, unless `everything`."""
+    if applied(connection) < KEEPS_WRITE_BACKS:
+        return frozenset()
+    rows = connection.execute(
+        "SELECT deployment, version, tries, tried_at FROM sqlml.write_backs WHERE deployment = coalesce(?, deployment)",
+        [name],
+    ).fetchall()
+    return frozenset(
+        (deployment, version)
+        for deployment, version, tries, tried_at in rows
+        if everything or tried_at is None or tried_at + wait_after(tries) <= now
+    )
+
+
+def write_back(
+    connection: Connection, name: str | None = None, *, only: Set[tuple[str, int]] | None = None
+) -> WrittenBack:
+    """Tell MLflow all that is pending, of one deployment or of all, or `only` of some deployment versions.
+
+    What fails stays pending. May be repeated at will.
 
     A registry that did not answer is not asked again for the other versions.
     """
@@ -91,6 +114,8 @@ def write_back(connection: Connection, name: str | None = None) -> WrittenBack:
     pending: list[tuple[str, str]] = []
     away: dict[tuple[str | None, str | None], str] = {}
     for deployment, number in waiting:
+        if only is not None and (deployment, number) not in only:
+            continue
         version = next((v for v in records.versions(connection, deployment) if v.version == number), None)
         label = f"{deployment} v{number}"
         if version is None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sqlml.catalog.dependents import DEPENDS_ON
+from sqlml.catalog.policies import FOLLOWING
 from sqlml.catalog.provenance import COLLECTED, PROVENANCE, TURNING_POINTS
 from sqlml.database import atomic
 from sqlml.errors import CatalogTooNew, NameRefused
@@ -295,6 +296,10 @@ def depends_on(connection: Connection) -> None:
     connection.execute(DEPENDS_ON)
 
 
+def following(connection: Connection) -> None:
+    connection.execute(FOLLOWING)
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("first catalog", first_catalog),
     # JSON: where an artifact store keeps each file, under which id, with its sha256; NULL where the store does not say.
@@ -314,11 +319,14 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("where a model's answers change, and what is behind every prediction", behind_predictions),
     ("what gc has removed, and whether it is back", collected),
     ("what depends on something, from any shell", depends_on),
+    ("what deployments follow in the registry", following),
 )
 COLLECTS = 1 + [change for _, change in MIGRATIONS].index(collected)
 """The migration since which gc can say what it has removed."""
 KEEPS_RECALLS = 1 + [change for _, change in MIGRATIONS].index(recalls)
 """The migration since which predictions can be recalled."""
+FOLLOWS = 1 + [change for _, change in MIGRATIONS].index(following)
+"""The migration since which it is recorded what a deployment follows."""
 KEEPS_WRITE_BACKS = 1 + [change for _, change in MIGRATIONS].index(write_backs)
 """The migration since which what MLflow is still to be told is remembered."""
 KEEPS_INPUTS = 1 + [change for _, change in MIGRATIONS].index(kept_inputs)

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sqlml.syncing.outcomes import Synced
     from sqlml.verification import Verification
 
 
@@ -29,12 +30,20 @@ def of_verifications(found: Sequence[Verification]) -> Exit:
     return DONE if all(one.complete for one in found) else FAILED
 
 
+def of_sync(done: Synced, *, check: bool) -> Exit:
+    """A check is about drift before all; a round is about what it could not do."""
+    failed = bool(done.problems) or done.problem is not None
+    if check:
+        return DRIFTED if done.drifted or done.refused else FAILED if failed else DONE
+    return FAILED if failed else REFUSED if done.refused else DRIFTED if done.drifted else DONE
+
+
 EPILOG = """\b
 Exit codes:
   0    done
   1    failed
   2    wrong usage
   3    refused: parity, contract, unsupported model, policy
-  4    drifted: verify, status --check, replay
+  4    drifted: verify, status --check, sync, replay
   130  interrupted
 """

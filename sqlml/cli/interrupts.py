@@ -29,6 +29,7 @@ from sqlml.cli import exits
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 STUCK_SECONDS = 15.0
 """A statement that has not stopped by then never will."""
 LATE_SECONDS = 1.0
@@ -36,7 +37,10 @@ LATE_SECONDS = 1.0
 
 @contextmanager
 def interruptible(connection: Connection) -> Iterator[None]:
-    """Let Ctrl-C interrupt what `connection` executes inside the block (in the main thread; elsewhere no signal comes)."""
+    """Let Ctrl-C interrupt what `connection` executes inside the block (in the main thread; elsewhere no signal comes).
+
+    So does SIGTERM, where somebody listens to it: `sync --every` does.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -46,16 +50,18 @@ def interruptible(connection: Connection) -> Iterator[None]:
         before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         arrived = threading.Event()
         reading = threading.RLock()  # reentrant: a second Ctrl-C may come while the first is noted
-        usual = signal.getsignal(signal.SIGINT)
+        usual = {number: signal.getsignal(number) for number in STOPPING}
 
         def note(number: int, frame: FrameType | None) -> None:  # runs once the main thread is back in Python
             arrived.set()
             _let_catch_up(reader, reading)
-            if callable(usual):
-                usual(number, frame)
+            handler = usual[signal.Signals(number)]
+            if callable(handler):
+                handler(number, frame)
 
-        if callable(usual):
-            signal.signal(signal.SIGINT, note)
+        heard = [number for number, handler in usual.items() if callable(handler)]
+        for number in heard:
+            signal.signal(number, note)
         watcher = threading.Thread(
             target=_watch, args=(reader, reading, connection, arrived), name="sqlml-interrupt", daemon=True
         )
@@ -63,8 +69,8 @@ def interruptible(connection: Connection) -> Iterator[None]:
         try:
             yield
         finally:
-            if callable(usual):
-                signal.signal(signal.SIGINT, usual)
+            for number in heard:
+                signal.signal(number, usual[number])
             signal.set_wakeup_fd(before)
             writer.shutdown(socket.SHUT_RDWR)
             watcher.join()
@@ -86,7 +92,7 @@ def _watch(reader: socket.socket, reading: threading.RLock, connection: Connecti
         select.select([reader], [], [])
         with reading:
             signals = reader.recv(64)
-            meant = signal.SIGINT in signals and callable(signal.getsignal(signal.SIGINT))
+            meant = any(number in signals and callable(signal.getsignal(number)) for number in STOPPING)
             if meant:
                 connection.interrupt()
         if not signals:

@@ -24,6 +24,7 @@ COMMANDS = {
     "metrics": ("labels", "Show what the labels say of each version: accuracy, AUC, calibration, errors."),
     "promote": ("lifecycle", "Make a shadow the active deployment version."),
     "retire": ("lifecycle", "Take a shadow, or a version that was not finished, out of the running."),
+    "sync": ("sync", "Follow the registry: deploy what an alias or a stage means now, or tell."),
     "rollback": ("deployments", "Make an earlier deployment version active again."),
     "undeploy": ("deployments", "Remove a deployment's functions, views and triggers."),
     "live": ("deployments", "Turn triggers that keep predictions up to date on or off."),

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import sqlml
+from sqlml.catalog.policies import POLICIES
 from sqlml.cli import connection, exits, options, output, views
 from sqlml.errors import UsageError
 
@@ -104,6 +105,11 @@ def plan(
 @click.option("--shadow", is_flag=True, help="Score it beside the active version, which stays active until promote.")
 @options.accept_recalled
 @click.option(
+    "--follow",
+    type=click.Choice(POLICIES),
+    help="What sync does when the reference moves; as it was said before, or tell.",
+)
+@click.option(
     "--storage-version",
     metavar="vX.Y.Z",
     help="For a new file: v1.5.0 lets older DuckDB clients open it (without --live).",
@@ -117,6 +123,7 @@ def deploy(
     no_score: bool,
     shadow: bool,
     accept_recalled: bool,
+    follow: str | None,
     storage_version: str | None,
     database: str | None,
     tracking_uri: str | None,
@@ -144,6 +151,7 @@ def deploy(
             score=not no_score,
             shadow=shadow,
             accept_recalled=accept_recalled,
+            follow=follow,
             listener=output.listener(as_json),
             **arguments,
         )

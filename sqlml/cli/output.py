@@ -44,6 +44,12 @@ def as_json(value: Any) -> None:  # Any: whatever a result's to_dict gives
     click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, default=_text))
 
 
+def json_line(value: Any) -> None:  # Any: whatever a result's to_dict gives
+    """One of many documents, on a line of its own, at once."""
+    click.echo(json.dumps(_plain(value), ensure_ascii=False, default=_text))
+    sys.stdout.flush()
+
+
 def _plain(value: Any) -> Any:  # Any: JSON in the making
     if isinstance(value, dict):
         return {str(key): _plain(entry) for key, entry in value.items()}

@@ -175,6 +175,7 @@ def statuses(found: Sequence[Status]) -> None:
                 ("predictions", _predictions(one)),
                 ("parity", one.parity),
                 ("recalled", one.recalled and f"{one.recalled} (it goes on answering)"),
+                *(("follows", followed) for followed in one.follows),
                 ("versions", ", ".join(one.versions)),
                 *(("problem", problem) for problem in one.problems),
             ]

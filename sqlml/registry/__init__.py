@@ -2,8 +2,9 @@
 
 from sqlml.registry.artifacts import DIGEST_TAG, Artifact, download
 from sqlml.registry.files import ArtifactFile
-from sqlml.registry.references import ModelVersion, all_versions, resolve
+from sqlml.registry.references import ModelVersion, all_versions, may_move, resolve
 from sqlml.registry.runs import RunFacts, TrainingDataset, run_facts, tag
+from sqlml.registry.standing import Question, Standing, standings
 from sqlml.registry.store_manifest import StoredFile, StoreManifest
 
 __all__ = [
@@ -11,13 +12,17 @@ __all__ = [
     "Artifact",
     "ArtifactFile",
     "ModelVersion",
+    "Question",
     "RunFacts",
+    "Standing",
     "StoreManifest",
     "StoredFile",
     "TrainingDataset",
     "all_versions",
     "download",
+    "may_move",
     "resolve",
     "run_facts",
+    "standings",
     "tag",
 ]

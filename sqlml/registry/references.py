@@ -86,13 +86,23 @@ def resolve(reference: str, *, tracking_uri: str | None = None, registry_uri: st
             return _of_run(store, reference, match[1], match[2].rstrip("/"))
         if match := re.fullmatch(r"models:/+(m-[0-9a-f]{32})/?", reference):
             return _of_logged_model(store, reference, match[1])
-        name, word, is_alias = _parts(reference)
-        try:
-            return _of_registry(store, reference, name, word, is_alias=is_alias)
-        except ModelNotFound:
-            if is_alias and _exists(store, f"{name}@{word}"):  # MLflow allows an @ in a model's name
-                return _of_registry(store, reference, f"{name}@{word}", None)
-            raise
+        return registered(store, reference)
+
+
+def registered(store: Store, reference: str) -> ModelVersion:
+    """Of a reference with a registered model's name.
+
+    Raises:
+        ModelNotFound: there is no such model, alias, stage or version.
+        RegistryError: it is not ready.
+    """
+    name, word, is_alias = _parts(reference)
+    try:
+        return _of_registry(store, reference, name, word, is_alias=is_alias)
+    except ModelNotFound:
+        if is_alias and _exists(store, f"{name}@{word}"):  # MLflow allows an @ in a model's name
+            return _of_registry(store, reference, f"{name}@{word}", None)
+        raise
 
 
 def all_versions(*, tracking_uri: str | None = None, registry_uri: str | None = None) -> Iterator[ModelVersion]:
@@ -120,6 +130,20 @@ def name_in(reference: str) -> str | None:
     if not reference.strip() or _is_path(reference) or re.match(r"runs:/|models:/+m-[0-9a-f]{32}/?$", reference):
         return None
     return _parts(reference)[0]
+
+
+def may_move(reference: str) -> bool:
+    """Whether a reference may mean another version tomorrow: an alias or a stage does, and `latest`.
+
+    >>> [may_move(text) for text in ("churn:Production", "churn@champion", "churn:latest", "models:/churn/Staging")]
+    [True, True, True, True]
+    >>> [may_move(text) for text in ("churn:3", "churn:v3", "churn", "runs:/0a1b/model", "./model.onnx")]
+    [False, False, False, False, False]
+    """
+    if name_in(reference) is None:
+        return False
+    _, word, is_alias = _parts(reference)
+    return word is not None and (is_alias or re.fullmatch(r"v?[0-9]{1,18}", word, re.IGNORECASE) is None)
 
 
 def _is_path(reference: str) -> bool:

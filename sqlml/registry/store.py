@@ -65,7 +65,7 @@ def opened(
         registry = registry_uri or (tracking if tracking_uri else mlflow.get_registry_uri())
         if tracking_uri is None:
             _refuse_absent(tracking, is_default=True)
-        with _translated(registry):
+        with our_errors(registry):
             yield Store(mlflow.MlflowClient(tracking, registry), tracking, registry)
 
 
@@ -161,7 +161,8 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _translated(uri: str) -> Iterator[None]:
+def our_errors(uri: str) -> Iterator[None]:
+    """What MLflow, or a plugin of its, raises inside the block as ours."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -6,6 +6,7 @@ Reads one JSON line for each run, writes one: whether it was killed, how many st
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -15,12 +16,16 @@ import time
 import traceback
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import sqlml
 import sqlml.deploy
+import sqlml.labelling
 import sqlml.lifecycle
 import sqlml.promoting
+import sqlml.syncing.acting
 from sqlml import parity
+from sqlml.registry import ModelVersion, Standing
 from tests.deploy.killed import KilledConnection
 
 LONGEST_S = 120
@@ -31,7 +36,37 @@ def rolled_back(connection: Any) -> None:
         sqlml.rollback(connection, "churn", to=1)
 
 
+PRODUCTION = ModelVersion("churn:Production", "churn", "alias Production", "nowhere", number=2)
+"""What the alias has moved to."""
+
+
+def synced(connection: Any) -> None:
+    """A round in which the registry says that the alias is version 2 now."""
+    converted = sqlml.deploy.prepare
+
+    def prepare(connection: Any, options: Any, job: Any, *, with_reference: bool) -> Any:
+        made = converted(
+            connection, dataclasses.replace(options, reference="churn:2"), job, with_reference=with_reference
+        )
+        return dataclasses.replace(made, model=PRODUCTION)
+
+    with (
+        patch.object(sqlml.deploy, "prepare", prepare),
+        patch("sqlml.registry.standings", lambda questions, **_: dict.fromkeys(questions, Standing(PRODUCTION))),
+        patch("sqlml.registry.tag", lambda model, tags: None),
+    ):
+        done = sqlml.sync(connection)
+    assert [outcome.what for outcome in done.outcomes] != ["failed"], done
+
+
+def labelled(connection: Any) -> None:
+    sqlml.label(connection, "churn", "outcomes", label="churned", at="observed_at")
+
+
 ROUTINES = {
+    "sync": synced,
+    "sync of shadows": synced,
+    "label": labelled,
     "deploy --shadow": lambda connection: sqlml.deploy_db(connection, "churn:2", shadow=True),
     "promote": lambda connection: sqlml.promote(connection, "churn", version=2),
     "rollback": rolled_back,

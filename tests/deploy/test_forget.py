@@ -75,6 +75,7 @@ def place(path: Path, rows: object) -> None:
         }
         lines = [json.dumps(line), json.dumps(compare)]
         connection.execute("UPDATE sqlml.jobs SET log = list_concat(log, ?) WHERE kind = 'deploy'", [lines])
+        connection.execute("UPDATE sqlml.following SET problem = ?", [f"customer_id {KEY} is there twice"])
 
 
 def mentions(connection: Any, text: str) -> dict[str, int]:
@@ -106,6 +107,7 @@ def test_a_key_is_erased_everywhere_and_comes_back_only_with_its_source(warehous
         assert set(before) == {
             "main.customers",
             "sqlml.jobs",
+            "sqlml.following",
             "churn.inputs_v3",
             "churn.labels_v2",
             *(f"churn.predictions_v{n}" for n in (1, 2, 3)),

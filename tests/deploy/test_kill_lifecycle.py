@@ -1,4 +1,4 @@
-"""kill -9 at random points of deploy --shadow, promote, rollback and retire.
+"""kill -9 at random points of deploy --shadow, promote, rollback, retire, sync and label.
 
 Some dozens of times here, half of them before a statement and half at any moment; SQLML_KILLS=200 is the whole.
 """
@@ -27,7 +27,7 @@ from tests.deploy.test_faults import change_customers, deployed, deployed_twice
 
 pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("converted")]
 
-KILLS = int(os.environ.get("SQLML_KILLS", "24"))
+KILLS = int(os.environ.get("SQLML_KILLS", "21"))
 
 
 def shadowed(connection: Any) -> None:
@@ -35,8 +35,41 @@ def shadowed(connection: Any) -> None:
     sqlml.deploy_db(connection, "churn:2", shadow=True)
 
 
-BEFORE = {"deploy --shadow": deployed, "promote": shadowed, "rollback": deployed_twice, "retire": shadowed}
+def follows(policy: str) -> Any:
+    """Deployed by an alias that meant version 1 then."""
+
+    def follow(connection: Any) -> None:
+        deployed(connection)
+        connection.execute(
+            "UPDATE sqlml.versions SET reference = 'churn:Production', model_name = 'churn', model_version = '1'"
+        )
+        connection.execute("DELETE FROM sqlml.following")
+        sqlml.follow(connection, "churn", policy)
+
+    return follow
+
+
+def observed(connection: Any) -> None:
+    deployed(connection)
+    connection.execute(
+        "CREATE TABLE outcomes AS SELECT customer_id, prediction AS churned, make_timestamp(epoch_us(now())) AS observed_at"
+        " FROM churn.current"
+    )
+
+
+BEFORE = {
+    "sync": follows("deploy"),
+    "sync of shadows": follows("shadow"),
+    "label": observed,
+    "deploy --shadow": deployed,
+    "promote": shadowed,
+    "rollback": deployed_twice,
+    "retire": shadowed,
+}
 WANTED = {
+    "sync": ["retired", "active"],
+    "sync of shadows": ["active", "shadow"],
+    "label": ["active"],
     "deploy --shadow": ["active", "shadow"],
     "promote": ["retired", "active"],
     "rollback": ["active", "retired"],
@@ -90,6 +123,9 @@ def test_a_kill_at_a_random_point_leaves_legal_states_and_the_next_try_succeeds(
         change_customers(connection)
     counted = shutil.copy(start, tmp_path / "counted.duckdb")
     _, statements, took = killer.run(counted, routine)
+    with sqlml.connect(counted) as connection:
+        sqlml.score(connection, "churn")
+        wanted = end_of(connection)
     for number in range(-(-KILLS // len(ROUTINES))):
         database = shutil.copy(start, tmp_path / f"killed{number}.duckdb")
         point = (
@@ -104,10 +140,25 @@ def test_a_kill_at_a_random_point_leaves_legal_states_and_the_next_try_succeeds(
             assert [v.state for v in records.versions(connection, "churn")] == WANTED[routine], point
             sqlml.score(connection, "churn")
             assert_current(connection)
+            assert end_of(connection) == wanted, point
             if "shadow" in WANTED[routine]:
                 assert_same_keys(connection)
         database.unlink()
     assert killed >= KILLS // len(ROUTINES) // 2
+
+
+def end_of(connection: Any) -> list[Any]:
+    """What must be the same whether somebody was killed or not: states, who followed whom, what is stored."""
+    statements = [
+        "SELECT version, state FROM sqlml.versions ORDER BY ALL",
+        "SELECT action, from_version, to_version FROM sqlml.history ORDER BY ALL",
+        "SELECT beside, reference, policy, number, state, version, missing, problem FROM sqlml.following ORDER BY ALL",
+        "SELECT customer_id, prediction, deployment_version FROM churn.current ORDER BY ALL",
+        "SELECT count(*) FROM sqlml.leases",
+    ]
+    if connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'labels_v1'").fetchone():
+        statements.append("SELECT * EXCLUDE (labelling_id) FROM churn.labels_v1 ORDER BY ALL")
+    return [connection.execute(statement).fetchall() for statement in statements]
 
 
 def assert_same_keys(connection: Any) -> None:
