@@ -157,7 +157,7 @@ def end_of(connection: Any) -> list[Any]:
         "SELECT count(*) FROM sqlml.leases",
     ]
     if connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'labels_v1'").fetchone():
-        statements.append("SELECT * EXCLUDE (labelling_id) FROM churn.labels_v1 ORDER BY ALL")
+        statements.append("SELECT * EXCLUDE (labelling_id, seen_at, labelled_at) FROM churn.labels_v1 ORDER BY ALL")
     return [connection.execute(statement).fetchall() for statement in statements]
 
 
