@@ -36,7 +36,7 @@ def test_the_whole_demo(tmp_path: Path) -> None:
     assert "churn v2: 43 rows scored, 7,000 unchanged" in done.stdout
     assert "churn is back at v1 (it was at v2)." in done.stdout
     assert "churn v1, customer_id = 6564: Yes" in done.stdout  # the choice of a customer whom one change would keep
-    assert (folder / "why.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert (folder / "why.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert done.stdout.rstrip().splitlines()[-3:] == [f'$ sqlml sql "{query}"' for query in tour.QUERIES]
     for query in tour.QUERIES:
         assert cli.run(["sql", query, "--database", str(folder / "warehouse.duckdb"), "--json"]) == exits.DONE
