@@ -50,6 +50,9 @@ pub(super) unsafe fn singles<const WIDE: bool>(meeting: &Meeting<'_, f32>, sums:
 }
 
 /// The leaf numbers of eight trees that each of eight rows reaches.
+///
+/// # Safety
+/// As `doubles`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn leaves<const WIDE: bool, N>(meeting: &Meeting<'_, N>) -> [__m256i; ROWS] {

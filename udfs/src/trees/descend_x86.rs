@@ -74,6 +74,9 @@ fn reached(places: [__m512i; ROWS]) -> Reached {
 }
 
 /// Where the leaves of 16 trees are that each of eight rows reaches.
+///
+/// # Safety
+/// `ranks` holds eight rows of 32 ranks, or 16 where not `WIDE`, all of columns that the group's nodes name.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn places<const WIDE: bool>(group: &Group<impl Sized>, ranks: &[u32]) -> [__m512i; ROWS] {

@@ -75,6 +75,32 @@ fn deep_chains_many_thresholds_and_many_categories() {
     assert!(walked[0].contains("walked"), "{walked:?}");
 }
 
+/// Selecting computes every node of a tree, descending one of each level: a forest of 25,500 nodes that was selected took
+/// three times as long, 19 times without SIMD.
+#[test]
+fn few_nodes_are_selected_and_levels_of_many_are_descended() {
+    let random = &mut Random(11);
+    for (depth, thresholds, kind) in [(3, 250, "selected by 8-bit"), (8, 25_500, "descended")] {
+        let trees = (0..100).map(|tree| {
+            let nodes = (1 << depth) - 1;
+            let mut splits: Vec<f64> = (0..nodes)
+                .map(|at| f64::from((at * thresholds / nodes + tree) % thresholds))
+                .collect();
+            splits.sort_by(f64::total_cmp);
+            comb(&splits, Test::Leq, true)
+        });
+        let ensemble = Ensemble {
+            trees: trees.collect(),
+            ..one_tree(Tree::default())
+        };
+        let found = check::<f64>(random, ensemble, vec![false], false);
+        assert!(
+            found.iter().all(|found| found.contains(kind)),
+            "{kind}: {found:?}"
+        );
+    }
+}
+
 #[test]
 fn a_tree_of_one_leaf() {
     let random = &mut Random(9);
