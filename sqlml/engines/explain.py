@@ -28,7 +28,7 @@ from sqlml.compile.nodes import Node
 from sqlml.compile.program import lets_of
 from sqlml.compile.rows import in_order
 from sqlml.convert.onnx_model import OnnxModel
-from sqlml.engines.calling import LET, LETTERS, model_bytes
+from sqlml.engines.calling import LET, LETTERS, model_arguments
 from sqlml.engines.emit import Emitter
 from sqlml.engines.outputs import Engine, Outputs
 from sqlml.engines.sql import FINE, checked_columns, nothing_wrong, reasons_of
@@ -218,7 +218,7 @@ class TreeExplainer:
 
     def explained(self, features: Sequence[exp.Expression]) -> Explained:
         types = "".join(LETTERS[column.type] for column in self.signature.columns)
-        call = sql.call_quoted("sqlml_explain", sql.text(self.key), sql.text(types), model_bytes(self.key), *features)
+        call = sql.call_quoted("sqlml_explain_of", *model_arguments(self.key, types), *features)
         width = 2 + len(self.signature.columns)
         if self.several:
             # The class stands first, then a block for each.

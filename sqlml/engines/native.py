@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from sqlml import extension, sql
 from sqlml.convert.onnx_model import OnnxModel
-from sqlml.engines.calling import LET, LETTERS, model_bytes
+from sqlml.engines.calling import LET, LETTERS, model_arguments
 from sqlml.engines.explain import Explainer, TreeExplainer, native_explainer
 from sqlml.engines.features import cast_error
 from sqlml.engines.outputs import Outputs
@@ -30,7 +30,7 @@ MAX_FIELDS = 200
 
 
 class NativeEngine:
-    """Calls the extension with the model's key, its columns' types, and its bytes where they are not loaded yet."""
+    """Calls the extension with the model, its columns' types, and what loads it where it is not loaded yet."""
 
     name = "native"
     reads_values = True
@@ -75,9 +75,7 @@ class NativeEngine:
     def _call(self, features: Sequence[exp.Expression]) -> exp.Expression:
         types = "".join(LETTERS[column.type] for column in self.signature.columns)
         # Quoted: a call of ours, which is never repeated where it can be bound once.
-        return sql.call_quoted(
-            self._function, sql.text(self.sha256), sql.text(types), model_bytes(self.sha256), *features
-        )
+        return sql.call_quoted(self._function, *model_arguments(self.sha256, types), *features)
 
     @property
     def _function(self) -> str:
@@ -149,7 +147,7 @@ def why_not(connection: Connection, model: OnnxModel) -> str | None:
 
 
 def _shaped(family: str, values: int) -> str:
-    return f"{family}_{values}" if values <= MAX_FIELDS else f"{family}_many"
+    return f"{family}_{values}_of" if values <= MAX_FIELDS else f"{family}_many_of"
 
 
 def _numbered(letter: str, index: int, count: int) -> exp.Expression:

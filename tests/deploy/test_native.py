@@ -237,7 +237,7 @@ def test_equal_calls_of_one_select_are_computed_once(deployed: Path, query: str)
         shell.execute("SET explain_output = 'physical_only'")
         shell.execute("PRAGMA enable_profiling = 'no_output'")
         plan = shell.execute(f"EXPLAIN (FORMAT json) {query}").fetchall()[0][1]
-        assert plan.count("sqlml_class_2(") == 1, plan
+        assert plan.count("sqlml_class_2_of(") == 1, plan
 
 
 def test_a_connection_without_permission_is_told_and_auto_takes_another_engine(

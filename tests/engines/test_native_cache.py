@@ -17,7 +17,7 @@ from onnx import helper
 from sqlml import extension, sql
 from sqlml.convert.onnx_model import OnnxModel
 from sqlml.database import open_database
-from sqlml.engines.native import model_bytes
+from sqlml.engines.calling import model_arguments
 from sqlml.signature import Column
 from tests.compile.graphs import graph
 
@@ -36,7 +36,7 @@ def plus(offset: int) -> OnnxModel:
 
 
 def predict(model: OnnxModel) -> str:
-    call = sql.call("sqlml_value_1", sql.text(model.sha256), sql.text("D"), model_bytes(model.sha256), sql.column("x"))
+    call = sql.call("sqlml_value_1_of", *model_arguments(model.sha256, "D"), sql.column("x"))
     return sql.render(sql.field(call, "t0"))
 
 
@@ -129,3 +129,19 @@ def test_its_size_can_be_set_for_a_process() -> None:
         "assert c.execute('SELECT sqlml_cache_bytes(NULL)').fetchone() == (12345,)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "SQLML_CACHE_BYTES": "12345"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "said"),
+    [("SQLML_CACHE_BYTES", "1GB", "no number of bytes"), ("SQLML_ISA", "sse", "not portable, avx2 or avx512")],
+)
+def test_a_setting_that_cannot_be_read_is_said_when_it_is_loaded(variable: str, text: str, said: str) -> None:
+    code = (
+        "import duckdb; c = duckdb.connect(config={'allow_unsigned_extensions': 'true'})\n"
+        f"c.execute({extension.load_statement(extension.find())!r})\n"
+    )
+    environment = {**os.environ, variable: text}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode != 0
+    assert f'{variable} is "{text}"' in done.stderr
+    assert said in done.stderr

@@ -37,7 +37,7 @@ def test_several_targets_are_one_call_too():
     (body,) = (
         m.overloads[0][1] for m in macros(signature, NativeEngine(model.sha256, signature, ())) if m.name == "predict"
     )
-    assert sql.render(body).count("sqlml_value_2") == 1
+    assert sql.render(body).count("sqlml_value_2_of") == 1
 
 
 def test_functions_are_called_by_the_shape_of_the_answer():
@@ -46,12 +46,12 @@ def test_functions_are_called_by_the_shape_of_the_answer():
 
     column = (Column("x", "DOUBLE"),)
     labels = tuple(range(300))
-    assert called(Signature(column, "regressor", "DOUBLE")) == "sqlml_value_1"
-    assert called(Signature(column, "regressor", "DOUBLE", targets=("a", "b"))) == "sqlml_value_2"
-    assert called(Signature(column, "regressor", "DOUBLE", targets=tuple(map(str, labels)))) == "sqlml_value_many"
-    assert called(Signature(column, "classifier", "BIGINT", labels[:3])) == "sqlml_class_0"
-    assert called(Signature(column, "classifier", "BIGINT", labels[:3], True)) == "sqlml_class_3"
-    assert called(Signature(column, "classifier", "BIGINT", labels, True)) == "sqlml_class_many"
+    assert called(Signature(column, "regressor", "DOUBLE")) == "sqlml_value_1_of"
+    assert called(Signature(column, "regressor", "DOUBLE", targets=("a", "b"))) == "sqlml_value_2_of"
+    assert called(Signature(column, "regressor", "DOUBLE", targets=tuple(map(str, labels)))) == "sqlml_value_many_of"
+    assert called(Signature(column, "classifier", "BIGINT", labels[:3])) == "sqlml_class_0_of"
+    assert called(Signature(column, "classifier", "BIGINT", labels[:3], True)) == "sqlml_class_3_of"
+    assert called(Signature(column, "classifier", "BIGINT", labels, True)) == "sqlml_class_many_of"
 
 
 def hashes(engine: Any, model: Any, con: duckdb.DuckDBPyConnection) -> list[Any]:

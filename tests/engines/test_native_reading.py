@@ -15,7 +15,8 @@ from sqlml import extension, sql
 from sqlml.catalog import migrations
 from sqlml.convert.onnx_model import OnnxModel
 from sqlml.database import open_database
-from sqlml.engines.native import NativeEngine, model_bytes
+from sqlml.engines.calling import model_arguments
+from sqlml.engines.native import NativeEngine
 from sqlml.signature import Column
 from tests.compile.graphs import graph
 
@@ -75,7 +76,7 @@ def test_one_model_of_many_is_read_alone(stored: tuple[Path, OnnxModel], ahead: 
     file, model = stored
     extension_file = extension.find()
     assert extension_file is not None
-    call = sql.call("sqlml_value_1", sql.text(model.sha256), sql.text("D"), model_bytes(model.sha256), sql.column("x"))
+    call = sql.call("sqlml_value_1_of", *model_arguments(model.sha256, "D"), sql.column("x"))
     query = f"SELECT {sql.render(sql.field(call, 't0'))} FROM (SELECT 1.5::DOUBLE AS x)"
     command = [sys.executable, "-c", PROGRAM, str(file), extension.load_statement(extension_file), ahead, query]
     done = subprocess.run(command, check=False, capture_output=True, text=True)

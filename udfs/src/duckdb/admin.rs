@@ -123,7 +123,8 @@ unsafe fn put(result: ffi::duckdb_vector, row: usize, answer: Answer) {
     }
 }
 
-fn key(text: &[u8]) -> Result<String, String> {
+/// A model's key, checked; behind its hash may stand what is asked for beside it.
+pub fn key(text: &[u8]) -> Result<String, String> {
     let hash = text.split(|c| *c == b' ').next().unwrap_or(text);
     let digits = hash.len() == 64 && hash.iter().all(u8::is_ascii_hexdigit);
     match digits {

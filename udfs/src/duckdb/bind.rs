@@ -4,25 +4,34 @@
 //! an error there would make CREATE MACRO fail; and reading an argument there fails for scalar subqueries.
 
 use super::columns::Reading;
-use super::handle::{taken, LogicalType, Value};
+use super::handle::{taken, LogicalType};
+use super::leading::Leading;
 use super::session;
 use super::shapes::{Shape, Wanted as Columns};
-use super::text::Text;
 use super::types::{Source, Wanted};
-use super::vectors::Rows;
 use crate::cache::{self, short, Claim};
 use crate::model::{Engine, Model};
 use crate::program::{Input, Kind, Plan};
 use libduckdb_sys as ffi;
 use std::sync::{Arc, OnceLock};
 
-/// Arguments before the model's columns: its key, the types, its bytes.
-pub const LEADING: usize = 3;
-const BYTES: ffi::idx_t = 2;
+/// A scoring function: what it answers with, and what stands before the columns.
+#[derive(Clone, Copy)]
+pub struct Function {
+    pub shape: Shape,
+    pub leading: Leading,
+}
+
+impl Function {
+    pub fn name(self) -> String {
+        self.leading.named(&self.shape.name())
+    }
+}
 
 /// Shared by all threads of a query, and by all executions of a prepared one.
 pub struct Bound {
     pub shape: Shape,
+    pub leading: Leading,
     key: Result<String, String>,
     types: Result<Option<String>, String>,
     claim: Arc<Claim>,
@@ -44,14 +53,16 @@ pub enum How {
 impl Bound {
     /// # Safety
     /// Called in a bind callback, with its own `info`.
-    pub unsafe fn new(info: ffi::duckdb_bind_info, shape: Shape) -> Bound {
+    pub unsafe fn new(info: ffi::duckdb_bind_info, function: Function) -> Bound {
+        let Function { shape, leading } = function;
         // SAFETY: by this function's contract.
-        let (key, types) = unsafe { (constant_key(info), constant_types(info)) };
+        let (key, types) = unsafe { leading.told(info) };
         let claim = key
             .as_ref()
             .map_or_else(|_| Arc::default(), |key| cache::claim(key));
         Bound {
             shape,
+            leading,
             key,
             types,
             claim,
@@ -74,7 +85,8 @@ impl Bound {
     unsafe fn prepare(&self, chunk: ffi::duckdb_data_chunk) -> Result<Ready, String> {
         let key = self.key.as_ref().map_err(Clone::clone)?;
         let types = self.types.as_ref().map_err(Clone::clone)?;
-        // SAFETY: the arguments are those of the registered function: VARCHAR, VARCHAR, BLOB, then the columns.
+        let leading = self.leading.count();
+        // SAFETY: the arguments are those of the registered function: what `Leading` says, then the columns.
         unsafe {
             let model = self.model(key, chunk)?;
             let Some(how) = self.how(&model) else {
@@ -86,7 +98,7 @@ impl Bound {
                 return Err(told(key, &why));
             };
             let count =
-                (ffi::duckdb_data_chunk_get_column_count(chunk) as usize).saturating_sub(LEADING);
+                (ffi::duckdb_data_chunk_get_column_count(chunk) as usize).saturating_sub(leading);
             let inputs = model.inputs();
             if count != inputs.len() {
                 let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
@@ -102,7 +114,7 @@ impl Bound {
             let mut readings = Vec::with_capacity(count);
             for (index, (input, wanted)) in inputs.iter().zip(wanted).enumerate() {
                 let vector =
-                    ffi::duckdb_data_chunk_get_vector(chunk, (LEADING + index) as ffi::idx_t);
+                    ffi::duckdb_data_chunk_get_vector(chunk, (leading + index) as ffi::idx_t);
                 let logical = LogicalType::of_vector(vector);
                 let Some(source) = Source::of(&logical) else {
                     let why = format!(
@@ -147,7 +159,7 @@ impl Bound {
             return Ok(model.clone());
         }
         // SAFETY: by this function's contract.
-        let given = unsafe { bytes_argument(chunk) };
+        let given = unsafe { self.leading.bytes(chunk) };
         // Empty is none too: DuckDB hands over a constant faster than a NULL.
         let Some(bytes) = given.filter(|bytes| !bytes.is_empty()) else {
             return Err(told(key, "is not loaded. If its database is attached, load its models first: FROM <alias>.<deployment>.load"));
@@ -200,76 +212,6 @@ fn natural(kind: Kind) -> Wanted {
         Kind::I64 => Wanted::Bigint,
         Kind::Bool => Wanted::Boolean,
         Kind::Code => Wanted::Text,
-    }
-}
-
-/// The model's bytes: those of the first row, since they are the same in all.
-///
-/// # Safety
-/// The chunk has the arguments of a scoring function, and a row.
-unsafe fn bytes_argument<'a>(chunk: ffi::duckdb_data_chunk) -> Option<&'a [u8]> {
-    // SAFETY: by this function's contract; the text lives as long as the chunk.
-    unsafe {
-        let rows = Rows::new(ffi::duckdb_data_chunk_get_vector(chunk, BYTES), 0, 1);
-        let text: &'a Text = rows.values::<Text>().first().filter(|_| rows.is_valid(0))?;
-        Some(text.bytes())
-    }
-}
-
-/// The key, folded: a literal, or the parameter of a macro.
-///
-/// # Safety
-/// Called in a bind callback, with its own `info`.
-unsafe fn constant_key(info: ffi::duckdb_bind_info) -> Result<String, String> {
-    // SAFETY: by this function's contract.
-    unsafe { constant(info, 0) }
-        .flatten()
-        .map(|key| key.to_ascii_lowercase())
-        .ok_or_else(|| "sqlml: the model must be a constant: the SHA-256 of its bytes".to_owned())
-}
-
-/// The letters of the columns' types; None for NULL. Those of the first row would otherwise hold for all rows.
-///
-/// # Safety
-/// Called in a bind callback, with its own `info`.
-unsafe fn constant_types(info: ffi::duckdb_bind_info) -> Result<Option<String>, String> {
-    // SAFETY: by this function's contract.
-    unsafe { constant(info, 1) }.ok_or_else(|| {
-        "sqlml: the types of the columns must be a constant, as 'DDT', or NULL".to_owned()
-    })
-}
-
-/// An argument, folded: None where it is not constant, or not there; Some(None) where it is NULL.
-///
-/// # Safety
-/// Called in a bind callback, with its own `info`.
-unsafe fn constant(info: ffi::duckdb_bind_info, index: ffi::idx_t) -> Option<Option<String>> {
-    // SAFETY: by this function's contract; what is made here is destroyed here.
-    unsafe {
-        let mut expression = ffi::duckdb_scalar_function_bind_get_argument(info, index);
-        if expression.is_null() {
-            return None;
-        }
-        let folded = ffi::duckdb_expression_is_foldable(expression).then(|| fold(info, expression));
-        ffi::duckdb_destroy_expression(&mut expression);
-        folded
-    }
-}
-
-/// # Safety
-/// As `constant`; the expression is foldable.
-unsafe fn fold(info: ffi::duckdb_bind_info, expression: ffi::duckdb_expression) -> Option<String> {
-    let mut context: ffi::duckdb_client_context = std::ptr::null_mut();
-    let mut value: ffi::duckdb_value = std::ptr::null_mut();
-    // SAFETY: by this function's contract.
-    unsafe {
-        ffi::duckdb_scalar_function_get_client_context(info, &mut context);
-        let mut error = ffi::duckdb_expression_fold(context, expression, &mut value);
-        ffi::duckdb_destroy_client_context(&mut context);
-        if !error.is_null() {
-            ffi::duckdb_destroy_error_data(&mut error);
-        }
-        Value::owned(value)?.to_text()
     }
 }
 

@@ -1,11 +1,10 @@
 //! The callbacks of the scoring functions.
 
-use super::bind::{Bound, How, Ready, LEADING};
+use super::bind::{Bound, Function, How, Ready};
 use super::buffers::{Buffer, Unreadable};
 use super::handle::c_string;
 use super::results::{write, Answer, Errors, Target};
 use super::session;
-use super::shapes::Shape;
 use super::vectors::Rows;
 use crate::error::{Error, Result};
 use crate::model::Engine;
@@ -35,13 +34,14 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// # Safety
-/// For DuckDB only: the bind callback of a function whose extra info is a `Shape`.
+/// For DuckDB only: the bind callback of a function whose extra info is a `Function`.
 pub unsafe extern "C" fn bind(info: ffi::duckdb_bind_info) {
     let bound = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: every scoring function has its shape as extra info, for as long as it is registered.
+        // SAFETY: every scoring function is its own extra info, for as long as it is registered.
         unsafe {
-            let shape = *ffi::duckdb_scalar_function_bind_get_extra_info(info).cast::<Shape>();
-            Bound::new(info, shape)
+            let function =
+                *ffi::duckdb_scalar_function_bind_get_extra_info(info).cast::<Function>();
+            Bound::new(info, function)
         }
     }));
     // SAFETY: the data belongs to DuckDB from here on, which copies it with `copy` and frees it with `free`.
@@ -161,6 +161,7 @@ unsafe fn part(
         errors,
     } = local;
     unreadable.reset(target.rows);
+    let leading = bound.leading.count();
     let mut columns: Vec<Column<'_>> = Vec::with_capacity(buffers.len());
     let mut texts: Vec<&[Vec<u8>]> = Vec::new();
     for (
@@ -176,7 +177,7 @@ unsafe fn part(
     {
         // SAFETY: by this function's contract the argument is there, and lives as long as the call.
         columns.push(unsafe {
-            let vector = ffi::duckdb_data_chunk_get_vector(chunk, (LEADING + index) as ffi::idx_t);
+            let vector = ffi::duckdb_data_chunk_get_vector(chunk, (leading + index) as ffi::idx_t);
             let rows = Rows::new(vector, target.start, target.rows);
             reading.read(rows, index, values, interned, unreadable)
         });

@@ -35,6 +35,12 @@ impl LogicalType {
         LogicalType(unsafe { ffi::duckdb_create_logical_type(id) })
     }
 
+    /// # Safety
+    /// `logical` is a live type, or none, that belongs to the caller.
+    pub unsafe fn owned(logical: ffi::duckdb_logical_type) -> LogicalType {
+        LogicalType(logical)
+    }
+
     pub fn varchar() -> LogicalType {
         LogicalType::of(ffi::DUCKDB_TYPE_DUCKDB_TYPE_VARCHAR)
     }

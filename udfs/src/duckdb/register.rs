@@ -1,8 +1,10 @@
 //! Everything that the extension adds to a database.
 
+use super::bind::Function;
 use super::handle::{c_string, LogicalType};
+use super::leading::Leading;
 use super::shapes::{Shape, Types};
-use super::{admin, execute, tables};
+use super::{admin, execute, tables, take};
 use libduckdb_sys as ffi;
 use std::ffi::c_void;
 
@@ -119,27 +121,30 @@ pub unsafe fn register(connection: ffi::duckdb_connection) -> Result<(), String>
         // Measured: 10 ms of CPU for all 400 functions, in both versions; a type and its field names made anew for each
         // function took 80 ms.
         for shape in Shape::all() {
-            scoring(shape, &types).register(connection)?;
+            for function in scoring(shape, &types) {
+                function.register(connection)?;
+            }
         }
         for function in admin::functions() {
             function.register(connection)?;
         }
+        take::function().register(connection)?;
         tables::register(connection)
     }
 }
 
-fn scoring(shape: Shape, types: &Types) -> Scalar {
-    let parameters = [
-        LogicalType::varchar(),
-        LogicalType::varchar(),
-        LogicalType::blob(),
-    ];
+/// The functions of one shape of answer.
+fn scoring(shape: Shape, types: &Types) -> impl Iterator<Item = Scalar> {
     let callbacks = Callbacks {
         bind: Some(execute::bind),
         init: Some(execute::init),
         run: Some(execute::execute),
     };
-    Scalar::new(&shape.name(), &parameters, &shape.result(types), callbacks)
-        .with_columns()
-        .with_extra(shape)
+    let result = shape.result(types);
+    Leading::ALL.into_iter().map(move |leading| {
+        let function = Function { shape, leading };
+        Scalar::new(&function.name(), &leading.parameters(), &result, callbacks)
+            .with_columns()
+            .with_extra(function)
+    })
 }
