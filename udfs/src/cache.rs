@@ -16,8 +16,11 @@ use std::time::{Duration, Instant, SystemTime};
 const DEFAULT_LIMIT: usize = 1 << 30;
 const GRACE: Duration = Duration::from_secs(10);
 
-static CACHE: LazyLock<Mutex<Cache>> =
-    LazyLock::new(|| Mutex::new(Cache::new(limit_from_environment())));
+static CACHE: LazyLock<Mutex<Cache>> = LazyLock::new(|| {
+    Mutex::new(Cache::new(
+        limit_from_environment().unwrap_or(DEFAULT_LIMIT),
+    ))
+});
 
 /// A place for the model of one query.
 #[derive(Default)]
@@ -182,11 +185,20 @@ pub fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn limit_from_environment() -> usize {
-    std::env::var("SQLML_CACHE_BYTES")
-        .ok()
-        .and_then(|limit| limit.parse().ok())
-        .unwrap_or(DEFAULT_LIMIT)
+/// What is wrong with the environment's limit, if anything: a cache that ignored it would take all that it was to save.
+pub fn check_environment() -> Result<(), String> {
+    limit_from_environment().map(|_| ())
+}
+
+fn limit_from_environment() -> Result<usize, String> {
+    let Some(limit) = std::env::var_os("SQLML_CACHE_BYTES").filter(|limit| !limit.is_empty())
+    else {
+        return Ok(DEFAULT_LIMIT);
+    };
+    let number = limit.to_str().and_then(|limit| limit.trim().parse().ok());
+    number.ok_or_else(|| {
+        format!("sqlml: SQLML_CACHE_BYTES is {limit:?}, which is no number of bytes")
+    })
 }
 
 fn lock() -> MutexGuard<'static, Cache> {

@@ -13,15 +13,26 @@ impl Isa {
     /// The best one that this processor has and that `SQLML_ISA` allows.
     pub fn current() -> Isa {
         static ISA: OnceLock<Isa> = OnceLock::new();
-        *ISA.get_or_init(|| detect().min(limit()))
+        *ISA.get_or_init(|| detect().min(limit().unwrap_or(Isa::Avx512)))
     }
 }
 
-fn limit() -> Isa {
-    match std::env::var("SQLML_ISA").as_deref() {
-        Ok("portable") => Isa::Portable,
-        Ok("avx2") => Isa::Avx2,
-        _ => Isa::Avx512,
+/// What is wrong with the environment's limit, if anything: answers are the same, but measurements would be of another set.
+pub fn check_environment() -> Result<(), String> {
+    limit().map(|_| ())
+}
+
+fn limit() -> Result<Isa, String> {
+    let Some(named) = std::env::var_os("SQLML_ISA").filter(|named| !named.is_empty()) else {
+        return Ok(Isa::Avx512);
+    };
+    match named.to_str() {
+        Some("portable") => Ok(Isa::Portable),
+        Some("avx2") => Ok(Isa::Avx2),
+        Some("avx512") => Ok(Isa::Avx512),
+        _ => Err(format!(
+            "sqlml: SQLML_ISA is {named:?}, not portable, avx2 or avx512"
+        )),
     }
 }
 

@@ -52,6 +52,8 @@ unsafe fn start(
     info: ffi::duckdb_extension_info,
     access: *const ffi::duckdb_extension_access,
 ) -> Result<(), String> {
+    cache::check_environment()?;
+    isa::check_environment()?;
     // SAFETY: by this function's contract. The connection is closed again: one that is kept would keep the database open.
     unsafe {
         match ffi::duckdb_rs_extension_api_init(info, access, API_VERSION) {

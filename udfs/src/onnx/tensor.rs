@@ -106,7 +106,9 @@ pub fn read(bytes: &[u8]) -> Result<(String, Tensor)> {
             9 => raw = Some(payload.bytes()?),
             10 => payload.push_doubles(&mut doubles)?,
             14 if payload.number()? != 0 => {
-                return unsupported(format!("values of {name} in another file"))
+                return malformed(format!(
+                    "the values of {name} are in another file, and a model has to be one"
+                ))
             }
             _ => {}
         }
