@@ -19,6 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 import sqlml
+import sqlml.collecting
 import sqlml.deploy
 import sqlml.labelling
 import sqlml.lifecycle
@@ -26,6 +27,7 @@ import sqlml.promoting
 import sqlml.syncing.acting
 from sqlml import parity
 from sqlml.registry import ModelVersion, Standing
+from sqlml.retention import Retention
 from tests.deploy.killed import KilledConnection
 
 LONGEST_S = 120
@@ -63,7 +65,12 @@ def labelled(connection: Any) -> None:
     sqlml.label(connection, "churn", "outcomes", label="churned", at="observed_at")
 
 
+def collected(connection: Any) -> None:
+    sqlml.gc(connection, retention=Retention(keep_versions=0), apply=True)
+
+
 ROUTINES = {
+    "gc": collected,
     "sync": synced,
     "sync of shadows": synced,
     "label": labelled,

@@ -1,4 +1,4 @@
-"""kill -9 at random points of deploy --shadow, promote, rollback, retire, sync and label.
+"""kill -9 at random points of deploy --shadow, promote, rollback, retire, sync, gc and label.
 
 Some dozens of times here, half of them before a statement and half at any moment; SQLML_KILLS=200 is the whole.
 """
@@ -57,7 +57,14 @@ def observed(connection: Any) -> None:
     )
 
 
+def deployed_thrice(connection: Any) -> None:
+    """The first one is neither active nor what a rollback goes back to."""
+    for reference, threshold in (("churn:2", 0.5), ("churn:1", 0.4), ("churn:1", 0.5)):
+        sqlml.deploy_db(connection, reference, table="customers", key="customer_id", threshold=threshold)
+
+
 BEFORE = {
+    "gc": deployed_thrice,
     "sync": follows("deploy"),
     "sync of shadows": follows("shadow"),
     "label": observed,
@@ -67,6 +74,7 @@ BEFORE = {
     "retire": shadowed,
 }
 WANTED = {
+    "gc": ["retired", "retired", "active"],
     "sync": ["retired", "active"],
     "sync of shadows": ["active", "shadow"],
     "label": ["active"],
@@ -155,6 +163,7 @@ def end_of(connection: Any) -> list[Any]:
         "SELECT beside, reference, policy, number, state, version, missing, problem FROM sqlml.following ORDER BY ALL",
         "SELECT customer_id, prediction, deployment_version FROM churn.current ORDER BY ALL",
         "SELECT count(*) FROM sqlml.leases",
+        'SELECT "version", part, "rows", restored_at FROM sqlml.collected ORDER BY ALL',
     ]
     if connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'labels_v1'").fetchone():
         statements.append("SELECT * EXCLUDE (labelling_id, seen_at, labelled_at) FROM churn.labels_v1 ORDER BY ALL")
