@@ -78,6 +78,7 @@ ROUTINES = {
     "promote": lambda connection: sqlml.promote(connection, "churn", version=2),
     "rollback": rolled_back,
     "retire": lambda connection: sqlml.retire(connection, "churn", version=2),
+    "recall": lambda connection: sqlml.recall(connection, name="churn", version=2, apply=True),
 }
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import sqlml
-from sqlml.catalog import records
+from sqlml.catalog import recalls, records
 from tests.deploy.conftest import fill
 from tests.deploy.faults import assert_current, assert_whole
 from tests.deploy.killed_often import LONGEST_S, ROUTINES
@@ -72,6 +72,7 @@ BEFORE = {
     "promote": shadowed,
     "rollback": deployed_twice,
     "retire": shadowed,
+    "recall": deployed_twice,
 }
 WANTED = {
     "gc": ["retired", "retired", "active"],
@@ -82,6 +83,7 @@ WANTED = {
     "promote": ["retired", "active"],
     "rollback": ["active", "retired"],
     "retire": ["active", "retired"],
+    "recall": ["retired", "active"],
 }
 
 
@@ -144,10 +146,12 @@ def test_a_kill_at_a_random_point_leaves_legal_states_and_the_next_try_succeeds(
         killed += killer.run(database, routine, **point)[0]
         with sqlml.connect(database) as connection:
             assert_whole(connection)
+            assert_marked(connection)
             ROUTINES[routine](connection)
             assert [v.state for v in records.versions(connection, "churn")] == WANTED[routine], point
             sqlml.score(connection, "churn")
             assert_current(connection)
+            assert assert_marked(connection) is (routine == "recall")
             assert end_of(connection) == wanted, point
             if "shadow" in WANTED[routine]:
                 assert_same_keys(connection)
@@ -168,6 +172,16 @@ def end_of(connection: Any) -> list[Any]:
     if connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'labels_v1'").fetchone():
         statements.append("SELECT * EXCLUDE (labelling_id, seen_at, labelled_at) FROM churn.labels_v1 ORDER BY ALL")
     return [connection.execute(statement).fetchall() for statement in statements]
+
+
+def assert_marked(connection: Any) -> bool:
+    """Whether the active version is recalled: once, with every row of `current` marked, or not at all."""
+    [active] = [v.version for v in records.versions(connection, "churn") if v.state == "active"]
+    standing = recalls.standing(connection, "churn")
+    row = connection.execute("SELECT count(*), count(recalled_at) FROM churn.current").fetchone()
+    assert [m.version for m in standing] in ([], [active])
+    assert row[1] == (row[0] if standing else 0)
+    return bool(standing)
 
 
 def assert_same_keys(connection: Any) -> None:
