@@ -94,6 +94,7 @@ def gc(
                     raise
                 waiting.append(deployment)
                 job.log("gc", f"{deployment} is left for the next time: {conflict.message}")
+        leases.end_dead(connection, job.id)
         checkpoint(connection)
         after = _space(connection)
         job.log("gc", f"{len(removed)} parts removed", rows=sum(r.rows or 0 for r in removed))

@@ -27,10 +27,17 @@ KEEPING = {
     " unchanged in the source.",
     "inputs": "The inputs are kept whenever they change (--keep inputs): what was predicted at any time can be shown again.",
 }
-REPEATED = dict.fromkeys(("scoring_id", "scored_at"), " USING COMPRESSION rle")
-"""One value for each scoring. Measured, 491,520 rows: DuckDB takes 54 ns a row to find out how to write a UUID that is the
-same in all of them, and 14 where it is told."""
+STAMP = (("input_hash", "UBIGINT"), ("scoring_id", "UUID"), ("scored_at", "TIMESTAMP"))
+COMPRESSIONS = {"input_hash": "uncompressed", "scoring_id": "rle", "scored_at": "rle"}
+"""A hash, which nothing makes smaller, and one value for each scoring. Measured, 491,520 rows: DuckDB takes 54 ns a row to
+find out how to write a UUID that is the same in all of them, and 14 where it is told; of a hash 42, and 29 where it is told."""
 NEW, LAST = "sqlml n", "sqlml l"
+
+
+def stamp_columns(keep: str) -> list[tuple[str, str]]:
+    """As a table is to have them: where no hash is kept, all are NULL, which takes no room if DuckDB finds out by itself."""
+    told = {name: how for name, how in COMPRESSIONS.items() if keep != "none" or name != "input_hash"}
+    return [(name, f"{kind} USING COMPRESSION {told[name]}" if name in told else kind) for name, kind in STAMP]
 
 
 def table_name(version: int) -> str:
@@ -59,9 +66,8 @@ class KeptInputs:
     def create(self, key_types: Sequence[str]) -> str:
         columns = list(zip(self.keys, key_types, strict=True))
         columns += [(name, column.type) for name, _, column in self.features]
-        columns += [(self.unreadable, "VARCHAR"), (self.removed, "BOOLEAN"), ("input_hash", "UBIGINT")]
-        stamps = [(name, kind + REPEATED[name]) for name, kind in (("scoring_id", "UUID"), ("scored_at", "TIMESTAMP"))]
-        return sql.create_table(self.path, [*columns, *stamps])
+        columns += [(self.unreadable, "VARCHAR"), (self.removed, "BOOLEAN")]
+        return sql.create_table(self.path, [*columns, *stamp_columns("inputs")])
 
     def insert(self, keyed: str, scoring_id: str, these: str | None = None, where: exp.Expression | None = None) -> str:
         """INSERT of the inputs of `keyed`; with `these`, a query of its keys, only what differs from what was kept last."""

@@ -29,7 +29,6 @@ SOURCE = "sqlml source"
 ROW = "sqlml row"
 TABLE_ARGUMENT = "sqlml table"
 """A parameter captures every column of its name in a macro's body, so it has a name that no column has."""
-STAMP = (("input_hash", "UBIGINT"), ("scoring_id", "UUID"), ("scored_at", "TIMESTAMP"))
 RECALLED_AT = "recalled_at"
 """The last column of `current` and `scored`: NULL until sqlml.marking writes into the view what was recalled."""
 
@@ -81,7 +80,7 @@ def version_objects(
         if relation is None:
             return (asked,)
         keyed = asked_select(signature, sql.table(SOURCE), [(key, sql.column(key)) for key in keys])
-        stored = _stored_predictions(deployment, number, signature, keyed, relation, keys)
+        stored = _stored_predictions(deployment, number, signature, keyed, relation, keys, keep)
         return (asked, *stored, *_kept_inputs(deployment, number, signature, relation, keys, keep, is_asked=True))
     # Rendering a large model takes longer than making it: each body is rendered once, for both of its names.
     functions = [
@@ -110,7 +109,7 @@ def version_objects(
     if relation is not None:
         passthrough = [(key, sql.column(key)) for key in keys]
         keyed = staged_select(signature, engine, sql.table(SOURCE), passthrough, threshold=threshold, keep=keep)
-        made += _stored_predictions(deployment, number, signature, keyed, relation, keys)
+        made += _stored_predictions(deployment, number, signature, keyed, relation, keys, keep)
         made += _kept_inputs(deployment, number, signature, relation, keys, keep, is_asked=False)
     return tuple(made)
 
@@ -122,11 +121,12 @@ def _stored_predictions(
     keyed: exp.Select,
     relation: Relation,
     keys: Sequence[str],
+    keep: str,
 ) -> list[DatabaseObject]:
     table = prediction_table_name(number)
     outputs = [name for name, _ in output_columns(signature)]
     columns = [(key, relation.types[key]) for key in keys] + list(output_columns(signature))
-    columns += [(name, kind + kept.REPEATED.get(name, "")) for name, kind in STAMP]
+    columns += kept.stamp_columns(keep)
     return [
         DatabaseObject("version", "table", deployment, table, sql.create_table((deployment, table), columns)),
         DatabaseObject("query", "query", deployment, "keyed", sql.render(keyed)),
@@ -176,7 +176,7 @@ def _predict_table(signature: Signature, engine: Engine, threshold: float | None
 
 
 def _current(deployment: str, table: str, keys: Sequence[str], outputs: Sequence[str], number: int) -> exp.Query:
-    names = [*keys, *outputs, *(name for name, _ in STAMP)]
+    names = [*keys, *outputs, *(name for name, _ in kept.STAMP)]
     version = sql.alias(sql.cast(sql.integer(number), "INTEGER"), "deployment_version")
     recalled = sql.alias(sql.null("TIMESTAMP"), RECALLED_AT)
     return exp.select(*(sql.column(name) for name in names), version, recalled).from_(sql.table(deployment, table))

@@ -24,7 +24,8 @@ from sqlml.engines.outputs import Engine
 from sqlml.engines.pyfunc import NOTE, PyfuncEngine
 from sqlml.engines.surface import feature, output_columns
 from sqlml.errors import BindingError, NameRefused, Refused, UsageError
-from sqlml.objects import RECALLED_AT, STAMP
+from sqlml.kept import STAMP
+from sqlml.objects import RECALLED_AT
 from sqlml.registry import Artifact, ModelVersion, RunFacts
 from sqlml.relation import Relation, check_keys, count, find, resolve_columns
 from sqlml.signature import Signature

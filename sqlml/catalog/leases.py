@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +71,16 @@ def deploying(connection: Connection) -> list[str]:
     rows = connection.execute("SELECT job_id, process FROM sqlml.leases ORDER BY job_id").fetchall()
     with _lock:
         return [job for job, process in rows if job.split("-")[0] in DEPLOYING and _is_live(job, process)]
+
+
+def end_dead(connection: Connection, job_id: str) -> None:
+    """Take and give back what jobs left that were killed: nobody needs it, and nothing else takes it away."""
+    rows = connection.execute("SELECT deployment, job_id, process FROM sqlml.leases").fetchall()
+    with _lock:
+        dead = [name for name, *holder in rows if not _is_live(*holder)]
+    for name in dead:
+        with suppress(Conflict), lease(connection, name, job_id):
+            pass  # somebody else may have been quicker
 
 
 def wait_for_bytes(connection: Connection) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 import sqlml
 from sqlml.catalog.collected import PARTS
-from sqlml.cli import connection, options, output, views
+from sqlml.cli import connection, options, output
 from sqlml.retention import DEFAULT_PARTS, Retention
+
+if TYPE_CHECKING:
+    from sqlml.collecting import Collection
 
 
 @click.command()
@@ -68,4 +72,34 @@ def gc(
     if as_json:
         output.as_json(done.to_dict())
     else:
-        views.collected(done)
+        _tell(done)
+
+
+def _tell(done: Collection) -> None:
+    rows = [
+        (r.deployment, f"v{r.version} {r.state}", r.part, r.what, r.rows, _megabytes(r.bytes)) for r in done.removed
+    ]
+    if rows:
+        output.table(
+            ("deployment", "version", "removed" if done.applied else "would go", "", "rows", "MB, about"), rows
+        )
+    else:
+        output.data("Nothing was removed." if done.applied else "Nothing would go.")
+    if done.spared:
+        output.data()
+        spared = [(s.deployment, f"v{s.version}", s.part or "all of it", s.why) for s in done.spared]
+        output.table(("deployment", "version", "stays", "because"), spared)
+    output.data()
+    for name in done.waiting:
+        output.data(f"{name} is being worked on: run gc again when that has finished.")
+    if done.applied:
+        output.data(
+            f"{_megabytes(done.after.free)} of the file's {_megabytes(done.after.file)} MB are free for what is written next:"
+            " DuckDB never makes a file smaller. sqlml publish COPY.duckdb makes a copy without them."
+        )
+    elif rows:
+        output.data("Nothing was changed: --apply removes it.")
+
+
+def _megabytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:,.1f}"

@@ -10,7 +10,6 @@ from sqlml.cli.output import cell, data
 
 if TYPE_CHECKING:
     from sqlml.checking import Checked
-    from sqlml.collecting import Collection
     from sqlml.comparison import Difference
     from sqlml.doctor import Finding
     from sqlml.forgetting import Forgotten
@@ -277,36 +276,6 @@ def forgotten(done: Forgotten) -> None:
     data()
     for sentence in done.left:
         data(sentence)
-
-
-def collected(done: Collection) -> None:
-    rows = [
-        (r.deployment, f"v{r.version} {r.state}", r.part, r.what, r.rows, _megabytes(r.bytes)) for r in done.removed
-    ]
-    if rows:
-        output.table(
-            ("deployment", "version", "removed" if done.applied else "would go", "", "rows", "MB, about"), rows
-        )
-    else:
-        data("Nothing was removed." if done.applied else "Nothing would go.")
-    if done.spared:
-        data()
-        spared = [(s.deployment, f"v{s.version}", s.part or "all of it", s.why) for s in done.spared]
-        output.table(("deployment", "version", "stays", "because"), spared)
-    data()
-    for name in done.waiting:
-        data(f"{name} is being worked on: run gc again when that has finished.")
-    if done.applied:
-        data(
-            f"{_megabytes(done.after.free)} of the file's {_megabytes(done.after.file)} MB are free for what is written next:"
-            " DuckDB never makes a file smaller. sqlml publish COPY.duckdb makes a copy without them."
-        )
-    elif rows:
-        data("Nothing was changed: --apply removes it.")
-
-
-def _megabytes(size: int | None) -> str:
-    return "" if size is None else f"{size / 1e6:,.1f}"
 
 
 def findings(found: Sequence[Finding]) -> None:

@@ -79,11 +79,18 @@ def assert_whole(connection: duckdb.DuckDBPyConnection, name: str = "churn") -> 
     assert {v.version: v.state for v in versions} == states_told(list(reversed(sqlml.history(connection, name))))
     active = [v.version for v in versions if v.state == "active"]
     assert active == ([] if deployment.active_version is None else [deployment.active_version])
-    gone = collected.every(connection)
-    for version in (v for v in versions if v.state in states.CALLABLE and (name, v.version) not in gone):
+    for version in (v for v in versions if v.state in states.CALLABLE):
         table = f'"{name}"."{version.prediction_table}"'
         doubled = connection.execute(f"SELECT count(*) - count(DISTINCT customer_id) FROM {table}").fetchone()
         assert doubled == (0,)
+        bytes_of = "SELECT count(*) FROM sqlml.models WHERE sha256 = ?"
+        stored = connection.execute(bytes_of, [version.model_sha256]).fetchone()
+        if collected.BYTES in collected.of(connection, name, version.version):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+            functions = "SELECT count(*) FROM duckdb_functions() WHERE schema_name = ? AND function_name = ?"
+            assert connection.execute(functions, [name, f"predict_v{version.version}"]).fetchone() == (0,)
+            continue
+        assert stored == (1,)
         assert connection.execute(f'SELECT "{name}".predict_v{version.version}(c) FROM customers c LIMIT 1').fetchone()
     if active:
         assert connection.execute(f'SELECT DISTINCT deployment_version FROM "{name}".current').fetchall() in (
