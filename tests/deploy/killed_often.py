@@ -95,7 +95,8 @@ def main(prepared: str) -> None:
         status = wait(child, began + (seconds or LONGEST_S))
         took = time.monotonic() - began
         counted = Path(f"{database}.counted")
-        number = int(counted.read_text()) if counted.exists() else 0
+        # Killed while it wrote this, it leaves an empty file.
+        number = int(counted.read_text() or 0) if counted.exists() else 0
         print(json.dumps([os.WIFSIGNALED(status), os.WEXITSTATUS(status), number, took]), flush=True)
 
 

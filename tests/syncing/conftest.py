@@ -12,18 +12,13 @@ import pytest
 
 import sqlml
 import sqlml.deploy
-from sqlml import jobs, registry, sql
+from sqlml import registry, sql
 from sqlml.catalog import following, records, states
 from sqlml.catalog.migrations import migrate
 from sqlml.database import atomic
 from sqlml.deployment import Deployed
-from sqlml.prepare import Prepared
-from sqlml.relation import find
 from sqlml.signature import Signature
 from sqlml.switch import switch
-from tests.deploy.conftest import customer_rows, fill, prepared_versions
-
-__all__ = ["customer_rows", "prepared_versions"]
 
 
 @dataclass
@@ -153,35 +148,3 @@ def followed(own_registry: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fol
     monkeypatch.setattr("sqlml.syncing.acting.deploy_db", staged)
     with duckdb.connect() as connection:
         yield Followed(connection, own_registry, staged)
-
-
-@pytest.fixture
-def really_followed(
-    own_registry: Any, customer_rows: object, prepared_versions: dict[str, Prepared], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Followed]:
-    """With real deploys, but for conversions: those are known."""
-    monkeypatch.setattr("sqlml.parity.asking.LARGEST_SIZE", 40)
-    monkeypatch.setattr("sqlml.parity.asking.WHOLE_SIZES", ())
-    monkeypatch.setattr("sqlml.parity.asking.SMALL_SIZES", ())
-    monkeypatch.setattr(sqlml.deploy, "prepare", known(prepared_versions))
-    with duckdb.connect() as connection:
-        fill(connection, customer_rows, 60)
-        yield Followed(connection, own_registry, sqlml.deploy_db)
-
-
-def known(prepared: dict[str, Prepared]) -> Any:
-    """`prepare` with the conversions that are known: odd numbers are one model, even ones the other."""
-
-    def prepare(connection: Any, options: Any, job: jobs.Job, *, with_reference: bool) -> Prepared:
-        model = registry.resolve(
-            options.reference, tracking_uri=options.tracking_uri, registry_uri=options.registry_uri
-        )
-        made = prepared["churn:1" if (model.number or 1) % 2 else "churn:2"]
-        name = options.name or model.name
-        deployed = records.find_deployment(connection, name)
-        source = options.table or (None if deployed is None else deployed.source)
-        relation = None if source is None else find(connection, source)
-        keys = options.key or (() if deployed is None else deployed.key_columns)
-        return dataclasses.replace(made, model=model, name=name, relation=relation, keys=keys)
-
-    return prepare

@@ -13,7 +13,6 @@ from sqlml import writing_back
 from sqlml.catalog import following, leases, records
 from sqlml.errors import ContractChanged, NotDeployed, ParityFailed, UsageError, WorkerError
 from sqlml.syncing import looking
-from tests.deploy.faults import assert_current
 from tests.syncing.conftest import Followed, staged
 
 
@@ -23,27 +22,6 @@ def test_nothing_moved_is_nothing_done_and_nothing_grows(followed: Followed) -> 
 
     assert [followed.what() for _ in range(3)] == [["in step"]] * 3
     assert (followed.jobs(), following.rows(followed.connection)) == before
-
-
-def test_an_alias_that_moved_is_deployed_with_the_options_of_the_active_version(really_followed: Followed) -> None:
-    followed = really_followed
-    followed.deploy_first(follow="deploy", threshold=0.3, function="main.flagged")
-    followed.alias(2)
-
-    assert followed.what(check=True) == ["will deploy"]
-    assert followed.states() == ["active"]
-    done = followed.sync()
-    assert [(o.what, o.from_version, o.to_version) for o in done.outcomes] == [("deployed", 1, 2)]
-    assert followed.states() == ["retired", "active"]
-    assert followed.what() == ["in step"]
-    assert_current(followed.connection)
-    event = sqlml.history(followed.connection, "churn")[0]
-    assert (event.action, event.why) == ("activate", "churn:Production is churn v2 now (sqlml sync)")
-    job = "SELECT kind, state FROM sqlml.jobs WHERE job_id = ?"
-    assert followed.connection.execute(job, [done.job_id]).fetchall() == [("sync", "done")]
-    assert records.versions(followed.connection, "churn")[-1].threshold == 0.3
-    assert followed.connection.execute("SELECT flagged(c) FROM customers c LIMIT 1").fetchone() is not None
-    assert followed.client.get_model_version("churn", "1").tags["sqlml.memory.churn.state"] == "retired"
 
 
 def test_to_tell_is_the_policy_until_another_is_said(followed: Followed) -> None:
@@ -185,20 +163,6 @@ def test_what_was_refused_is_not_tried_again_until_something_changes(
     assert tried == [3]
     monkeypatch.undo()
     assert followed.states() == ["active"]
-
-
-def test_a_failed_parity_is_an_attempt_in_the_history_once(
-    really_followed: Followed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    really_followed.deploy_first(follow="deploy")
-    really_followed.alias(2)
-    with monkeypatch.context() as patch:
-        patch.setattr("sqlml.parity.gate.Evidence.passed", False)
-        assert [really_followed.what() for _ in range(2)] == [["refused"]] * 2
-
-    assert really_followed.states() == ["active", "failed"]
-    assert really_followed.what(retry=True) == ["deployed"]
-    assert really_followed.states() == ["retired", "failed", "active"]
 
 
 def test_what_failed_is_tried_again_after_a_while(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
