@@ -16,6 +16,7 @@ from bench.experiments.selected import selected
 from bench.experiments.single import single
 from bench.experiments.sizes import sizes
 from bench.experiments.stamped import stamped
+from bench.experiments.why import why
 from bench.experiments.wide import wide
 from bench.machine import about, machine
 from bench.timing import use_processor_time
@@ -31,6 +32,7 @@ EXPERIMENTS: dict[str, Callable[[int], Iterator[str]]] = {
     "sizes": sizes,
     "explained": explained,
     "stamped": stamped,
+    "why": why,
 }
 
 

@@ -24,6 +24,7 @@ from sqlml import (
     openlineage,
     parity,
     pyfunc,
+    reasons_added,
     restoring,
     sql,
     stage,
@@ -168,6 +169,7 @@ def _deploy(connection: Connection, options: Options, job: jobs.Job) -> Deployed
             leases.lease(connection, prepared.name, job.id),
             pyfunc.askers(connection, options.policy, partial(job.log, "score")) as askers,
         ):
+            reasons_added.add_missing(connection, prepared.name, job)
             version, evidence = _stage(connection, options, prepared, job, askers)
             if options.engine == "pyfunc":
                 model_files.forget(connection)  # they are in the catalog by now
@@ -231,7 +233,7 @@ def _stage(
         if made_again := restoring.restore(connection, same):
             job.log("apply", f"made again, for somebody dropped them: {', '.join(made_again)}")
         return same, None
-    made = stage.version_objects(options, prepared, version)
+    made = stage.with_readable_reasons(connection, version.version, stage.version_objects(options, prepared, version))
     job.log("apply", f"making {sum(o.role == 'version' for o in made)} objects of {name} v{version.version}")
     stage.register_function(connection, prepared)
     try:

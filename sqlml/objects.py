@@ -14,9 +14,11 @@ from sqlglot import exp
 
 from sqlml import kept, sql
 from sqlml.catalog import records
+from sqlml.engines.explain import explainer_of
 from sqlml.engines.native import NativeEngine
 from sqlml.engines.outputs import Engine
 from sqlml.engines.pyfunc import PyfuncEngine, asked_select
+from sqlml.engines.reasons import Behind, why_macro
 from sqlml.engines.surface import macros, output_columns, staged_select
 from sqlml.relation import Relation
 from sqlml.signature import Signature
@@ -50,6 +52,7 @@ class DatabaseObject:
         return sql.drop_object(kind, (self.schema, self.name))
 
 
+NOT_OF_WHAT = "A python_function says what it predicts, and not of what."
 LABELS = "labels"
 """The role of what belongs to no version alone, and stays when one is retired."""
 
@@ -81,7 +84,11 @@ def version_objects(
             return (asked,)
         keyed = asked_select(signature, sql.table(SOURCE), [(key, sql.column(key)) for key in keys])
         stored = _stored_predictions(deployment, number, signature, keyed, relation, keys, keep)
-        return (asked, *stored, *_kept_inputs(deployment, number, signature, relation, keys, keep, is_asked=True))
+        inputs = _kept_inputs(deployment, number, signature, relation, keys, keep, is_asked=True)
+        behind = why_objects(
+            deployment, number, signature, relation, keys, keep, threshold=None, unexplained=NOT_OF_WHAT, is_asked=True
+        )
+        return (asked, *stored, *inputs, *behind)
     # Rendering a large model takes longer than making it: each body is rendered once, for both of its names.
     functions = [
         ("macro", macro.name, sql.macro_text(macro.overloads))
@@ -111,6 +118,20 @@ def version_objects(
         keyed = staged_select(signature, engine, sql.table(SOURCE), passthrough, threshold=threshold, keep=keep)
         made += _stored_predictions(deployment, number, signature, keyed, relation, keys, keep)
         made += _kept_inputs(deployment, number, signature, relation, keys, keep, is_asked=False)
+        found = explainer_of(engine)
+        unexplained = found if isinstance(found, str) else None
+        made += why_objects(
+            deployment,
+            number,
+            signature,
+            relation,
+            keys,
+            keep,
+            threshold=threshold,
+            unexplained=unexplained,
+            is_asked=False,
+            own_process=engine.name == "python",
+        )
     return tuple(made)
 
 
@@ -162,6 +183,56 @@ def _kept_inputs(
     inputs = kept.kept_inputs(deployment, number, signature, keys, is_asked=is_asked)
     statement = inputs.create([relation.types[key] for key in keys])
     return [DatabaseObject("version", "table", deployment, inputs.path[1], statement)]
+
+
+def why_objects(
+    deployment: str,
+    number: int,
+    signature: Signature,
+    relation: Relation,
+    keys: Sequence[str],
+    keep: str,
+    *,
+    threshold: float | None,
+    unexplained: str | None,
+    is_asked: bool,
+    own_process: bool = False,
+) -> list[DatabaseObject]:
+    """`why` and `why_vN`; `unexplained` says why there are no contributions, where there are none; `own_process`: the
+    engine's functions are those of one process, and `why` must not need them."""
+    inputs = kept.kept_inputs(deployment, number, signature, keys, is_asked=is_asked) if keep == "inputs" else None
+    own = {key.lower(): key for key in keys}
+    behind = Behind(
+        deployment=deployment,
+        version=number,
+        signature=signature,
+        keys={key: relation.types[key] for key in keys},
+        outputs=output_columns(signature),
+        source=relation.node,
+        source_name=relation.label,
+        source_keys=list(keys),
+        source_types={name.lower(): kind for name, kind in relation.types.items()},
+        flips=signature.kind == "classifier" and not is_asked and not own_process,
+        explains=unexplained,
+        is_asked=is_asked,
+        threshold=threshold,
+        kept=None
+        if inputs is None
+        else (
+            inputs.path,
+            {c.name: own[c.name.lower()] for c in signature.columns if c.name.lower() in own}
+            | {column.name: name for name, _, column in inputs.features},
+            inputs.removed,
+            inputs.unreadable,
+        ),
+    )
+    text = why_macro(behind)
+    return [
+        DatabaseObject(
+            role, "table macro", deployment, name, sql.create_macro((deployment, name), text, replace=role == "active")
+        )
+        for role, name in (("version", f"why_v{number}"), ("active", "why"))
+    ]
 
 
 def _predict_table(signature: Signature, engine: Engine, threshold: float | None) -> exp.Query:

@@ -112,7 +112,7 @@ def _would_change(
                 stage.store_model(connection, prepared)
             records.insert_row(connection, "versions", version)
             objects.record(connection, version.version, version.deployment, made)
-            stage.make(connection, made)
+            stage.make(connection, stage.with_readable_reasons(connection, version.version, made))
             stage.fill_for_comparison(connection, version, askers)
             found = comparison.compare(connection, before, version).sentences()
             raise _Undo

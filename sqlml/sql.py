@@ -263,6 +263,14 @@ def with_steps(steps: Mapping[str, str], query: str) -> str:
     return f"WITH {listed} {query}"
 
 
+def with_results(steps: Mapping[str, str], query: str) -> str:
+    """The same where each step is computed once, however many steps read it; a step may read itself."""
+    listed = ", ".join(
+        f"{quote(name)} AS {'' if quote(name) in step else 'MATERIALIZED '}({step})" for name, step in steps.items()
+    )
+    return f"WITH RECURSIVE {listed} {query}"
+
+
 def table_macro_text(parameters: Sequence[str], query: str) -> str:
     """What `create_macro` takes, of a query that is SQL text made by us."""
     return f"({', '.join(map(quote, parameters))}) AS TABLE {query}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlml import jobs, kept, objects, parity, pyfunc, sql
 from sqlml.catalog import model_files, recalls, records, states, turning
-from sqlml.catalog.migrations import KEEPS_ANSWERS, applied
+from sqlml.catalog.migrations import KEEPS_ANSWERS, TURNING, applied
 from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import PyfuncModel
@@ -205,6 +205,15 @@ def version_objects(options: Options, prepared: Prepared, version: Version) -> t
         function_name=options.function,
         keep=version.keeps,
     )
+
+
+def with_readable_reasons(
+    connection: Connection, version: int, made: Sequence[objects.DatabaseObject]
+) -> tuple[objects.DatabaseObject, ...]:
+    """Without `why` where the catalog has not got what it reads: DuckDB binds a macro when it is made."""
+    if applied(connection) >= TURNING:
+        return tuple(made)
+    return tuple(item for item in made if item.name not in ("why", f"why_v{version}"))
 
 
 def make(connection: Connection, made: Sequence[objects.DatabaseObject]) -> None:

@@ -43,6 +43,8 @@ def keep(connection: Connection, model: OnnxModel) -> None:
 
 def keep_missing(connection: Connection) -> None:
     """Of every model that is there: for files made before this was kept."""
+    if applied(connection) < TURNING:
+        return
     known = "SELECT model_sha256 FROM sqlml.turning_points"
     for (sha256,) in connection.execute(f"SELECT sha256 FROM sqlml.models WHERE sha256 NOT IN ({known})").fetchall():  # noqa: S608 - a constant
         model = stored_model(connection, sha256)

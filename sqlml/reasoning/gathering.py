@@ -163,7 +163,7 @@ class _Asked:
             model=record.model(self.connection, self.version),
             run=run,
             datasets=datasets,
-            recalled=record.recalled(self.connection, self.version, str(stamp["scoring_id"])),
+            recalled=record.recall_of(self.connection, self.version, str(stamp["scoring_id"])),
             notes=tuple(self.notes),
         )
 

@@ -85,7 +85,7 @@ def parity(connection: Connection, version: Version) -> Facts | None:
     )
 
 
-def recalled(connection: Connection, version: Version, scoring_id: str) -> Facts | None:
+def recall_of(connection: Connection, version: Version, scoring_id: str) -> Facts | None:
     """The recall that stands, of the version or of the scoring; None where there is none."""
     if applied(connection) < KEEPS_RECALLS:
         return None

@@ -74,8 +74,15 @@ def test_it_has_the_columns_stamps_and_provenance_of_other_engines_and_no_functi
         ("scoring_id", "UUID"),
         ("scored_at", "TIMESTAMP"),
         ("deployment_version", "INTEGER"),
+        ("recalled_at", "TIMESTAMP"),
     ]
-    assert shop.execute("SELECT count(*) FROM duckdb_functions() WHERE schema_name = 'shop'").fetchone() == (0,)
+    functions = shop.execute("SELECT function_name FROM duckdb_functions() WHERE schema_name = 'shop' ORDER BY ALL")
+    assert functions.fetchall() == [("why",), ("why_v1",)]
+    why = shop.execute(
+        "SELECT section, note FROM shop.why(5) WHERE section IN ('contribution', 'input then')"
+    ).fetchall()
+    assert ("contribution", "A python_function says what it predicts, and not of what.") in why
+    assert ("input then", "unchanged since: the hash is the same") in why
     engine, sha256, artifact, scored = shop.execute(
         "SELECT engine, model_sha256, artifact_sha256, rows_scored FROM sqlml.versions v JOIN sqlml.scorings s"
         " ON s.deployment = v.deployment WHERE s.scoring_id = (SELECT any_value(scoring_id) FROM shop.current)"

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import sqlml
 from sqlml import cli, reasoning
 from sqlml.errors import NotDeployed, UsageError
+from sqlml.reasoning import words
 from tests.deploy.conftest import fill
 
 pytestmark = pytest.mark.usefixtures("converted")
@@ -221,3 +222,93 @@ def test_one_statement_leads_from_any_row_to_bytes_run_and_dataset(connection: A
     assert [(version, count) for version, *_, count in rows] == [(1, 120), (2, 120)]
     assert [hashlib.sha256(model).hexdigest() for _, model, *_ in rows] == [sha for _, _, sha, *_ in rows]
     assert rows[1][3:6] == ("r2", "abc", ["abc", "def"])
+
+
+def as_rows(connection: Any, call: str) -> dict[tuple[str, str], tuple[Any, Any, Any]]:
+    found = connection.execute(f"FROM {call}")
+    assert [column[0] for column in found.description] == ["section", "item", "value", "number", "note"]
+    return {(section, item): tuple(rest) for section, item, *rest in found.fetchall()}
+
+
+def assert_says_the_same(rows: dict[tuple[str, str], tuple[Any, Any, Any]], found: Any) -> None:
+    assert rows["prediction", "prediction"][0] == str(found.prediction.value)
+    contributions = {item: number for (section, item), (_, number, _) in rows.items() if section == "contribution"}
+    wanted = {row.column: row.contribution for row in found.contributions.rows}
+    assert contributions == wanted | {"(base)": found.contributions.base, "(score)": found.contributions.score}
+    flips = {
+        item: value.removesuffix(".0") for (section, item), (value, _, _) in rows.items() if section == "flip" and item
+    }
+    assert flips == {f.column: words.exactly(f.value) for f in found.flips.columns if f.in_range}
+    assert rows["scoring", "scoring_id"][0] == found.prediction.scoring_id
+    assert rows["model", "sha256"][0] == found.model["sha256"]
+    assert rows["parity", "rows_compared"][1] == found.parity["rows_compared"]
+
+
+def test_as_rows_in_a_plain_shell(tmp_path: Path, customer_rows: object) -> None:
+    path = tmp_path / "x.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        fill(connection, customer_rows, 60)
+        deploy(connection, why="first")
+        deploy(connection, "churn:2")
+        found = sqlml.why(connection, "churn", 3)
+        connection.execute("UPDATE customers SET tenure = 1 WHERE customer_id = 4")
+        connection.execute("DELETE FROM customers WHERE customer_id = 5")
+    with duckdb.connect(str(path), read_only=True) as plain:
+        rows = as_rows(plain, "churn.why(3)")
+        assert_says_the_same(rows, found)
+        assert rows["contribution", "tenure"][2] == "log-odds"
+        assert rows["input then", "tenure"][2] == "unchanged since: the hash is the same"
+        assert rows["deployment", "version"][0] == "2"
+        first = as_rows(plain, "churn.why_v1('3')")
+        assert (first["deployment", "version"][0], first["deployment", "stage"][2][-7:]) == ("1", ": first")
+        changed = as_rows(plain, "churn.why(4)")
+        assert "not known" in changed["input then", None][2]
+        assert changed["contribution", "tenure"][2] == "of the inputs of now"
+        assert "not in customers" in as_rows(plain, "churn.why(5)")["input now", None][2]
+        assert "no such row" in as_rows(plain, "churn.why(990)")["prediction", "prediction"][2]
+    with duckdb.connect() as other:
+        other.execute(f"ATTACH '{path}' AS \"x y\" (READ_ONLY)")
+        other.execute('USE "x y"')
+        assert as_rows(other, "churn.why(3)") == rows
+
+
+def test_as_rows_of_kept_inputs_and_hostile_keys(connection: Any) -> None:
+    connection.execute(
+        "CREATE TABLE people AS SELECT 'it''s \"' || customer_id AS shop, DATE '2026-01-01' + customer_id::INTEGER AS id,"
+        " CASE WHEN customer_id = 7 THEN NULL ELSE tenure END AS tenure, monthly_charges::DECIMAL(8, 2) AS monthly_charges,"
+        " contract FROM customers"
+    )
+    deploy(connection, name="my model", table="people", key="shop,id", keep="inputs", threshold=0.25)
+    connection.execute("UPDATE people SET tenure = 1 WHERE id = DATE '2026-01-03'")
+    found = sqlml.why(connection, "my model", ["it's \"2", "2026-01-03"])
+    rows = as_rows(connection, "\"my model\".why('it''s \"2', DATE '2026-01-03')")
+
+    assert_says_the_same(rows, found)
+    assert rows["prediction", "threshold"][1:] == (0.25, "the deployment's own")
+    assert rows["input then", "tenure"] == ("34", 34.0, "kept")
+    assert rows["input now", "tenure"] == ("1", 1.0, "changed")
+    assert rows["input now", "monthly_charges"][2] == "same"
+    missing = as_rows(connection, "\"my model\".why('it''s \"7', '2026-01-08')")
+    assert missing["prediction", "error"][0]
+    assert "no prediction" in missing["contribution", None][2]
+
+
+def test_versions_of_before_get_it_with_the_next_deploy(connection: Any) -> None:
+    deploy(connection)
+    for statement in (
+        "DELETE FROM sqlml.objects WHERE name IN ('why', 'why_v1')",
+        "DROP MACRO TABLE churn.why",
+        "DROP MACRO TABLE churn.why_v1",
+        "DELETE FROM sqlml.turning_points",
+    ):
+        connection.execute(statement)
+    assert sqlml.why(connection, "churn", 3).flips.columns  # read from the model itself
+    found = sqlml.why(connection, "churn", 3)
+    deploy(connection, "churn:2")
+
+    assert_says_the_same(as_rows(connection, "churn.why_v1(3)"), found)
+    assert connection.execute("SELECT count(DISTINCT model_sha256) FROM sqlml.turning_points").fetchone() == (2,)
+    sqlml.rollback(connection, "churn")
+    assert as_rows(connection, "churn.why(3)")["deployment", "version"][0] == "1"
+    sqlml.undeploy(connection, "churn")
+    assert connection.execute("SELECT count(*) FROM duckdb_functions() WHERE schema_name = 'churn'").fetchone() == (0,)
