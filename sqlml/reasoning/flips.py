@@ -10,19 +10,23 @@ down: a nearer one may lie between two that were tried, and the answer says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
 from sqlml import objects, sql
 from sqlml.compile.turning import Turning
+from sqlml.engines.surface import class_fields
+from sqlml.reasoning import guessing
 from sqlml.reasoning.facts import Flip, Flips, Unflipped
 from sqlml.reasoning.grids import Grid, grid_of
-from sqlml.reasoning.rows import Values, written
-from sqlml.reasoning.searching import BEYOND, TRIED, Search, searches
+from sqlml.reasoning.guessing import Scores
+from sqlml.reasoning.rows import Values
+from sqlml.reasoning.searching import BEYOND, GUESSES, TRIED, Search, searches
 from sqlml.reasoning.spread import Spread, Spreads
 from sqlml.signature import Column, Signature
 
@@ -34,6 +38,8 @@ EVALUATIONS = 20_000
 """Rows that are predicted for one answer at most."""
 ROUND = 4_096
 """Rows of one statement that narrows down, over all columns."""
+MOST_CLASSES = 20
+"""Of more, probabilities are not looked at: they only save rounds."""
 NUMBER, PLACE, TEXT = "sqlml n", "sqlml place", "sqlml text"
 
 
@@ -43,39 +49,64 @@ class Candidate:
     text: str | None
 
 
+@dataclass(frozen=True)
+class Said:
+    """`label` is None where the row has an error."""
+
+    label: Any
+    scores: Scores
+
+
 class Asker:
     """Predicts the row with one of its columns changed, many at once."""
 
     def __init__(self, connection: Connection, signature: Signature, base: Values, query: str) -> None:
-        self._connection, self.asked = connection, 0
-        columns: list[exp.Expression] = [sql.alias(sql.column(NUMBER, "c"), NUMBER)]
-        for i, (column, text, kind) in enumerate(zip(signature.columns, base.texts, base.types, strict=True)):
-            mine = exp.EQ(this=sql.column(PLACE, "c"), expression=sql.integer(i))
-            changed = sql.try_cast(sql.column(TEXT, "c"), kind)
-            columns.append(sql.alias(sql.case([(mine, changed)], written(text, kind)), column.name))
-        listed = [(NUMBER, "INTEGER[]"), (PLACE, "INTEGER[]"), (TEXT, "VARCHAR[]")]
-        given = exp.select(
-            *(
-                sql.alias(sql.call("unnest", sql.cast(exp.Parameter(this=sql.integer(i)), kind)), name)
-                for i, (name, kind) in enumerate(listed, 1)
-            )
-        )
-        rows = sql.render(exp.select(*columns).from_(given.subquery("c")))
-        number = sql.field(sql.column(objects.ROW), NUMBER)
-        head = sql.render(exp.select(number, sql.column("prediction"), sql.column("error")))
-        self._query = sql.select_from(head, sql.with_source(objects.SOURCE, rows, query))
+        self._connection, self._base, self.asked = connection, list(base.texts), 0
+        self._query = _asking(signature, base.types, query)
+
+    def ask(self, candidates: Sequence[Candidate]) -> list[Said]:
+        """An answer to each."""
+        self.asked += len(candidates)
+        places, texts = [c.column for c in candidates], [c.text for c in candidates]
+        found = self._connection.execute(self._query, [list(range(len(candidates))), places, texts, self._base])
+        said = [Said(None, ())] * len(candidates)
+        for number, label, error, *scores in found.fetchall():
+            if error is None:
+                said[number] = Said(label, () if None in scores else tuple(scores))
+        return said
 
     def labels(self, candidates: Sequence[Candidate]) -> list[Any]:
         """A label for each; None where the row has an error."""
-        self.asked += len(candidates)
-        found = self._connection.execute(
-            self._query,
-            [list(range(len(candidates))), [c.column for c in candidates], [c.text for c in candidates]],
-        ).fetchall()
-        labels: list[Any] = [None] * len(candidates)
-        for number, label, error in found:
-            labels[number] = None if error is not None else label
-        return labels
+        return [said.label for said in self.ask(candidates)]
+
+
+@lru_cache(maxsize=64)
+def _asking(signature: Signature, types: tuple[str, ...], query: str) -> str:
+    """A statement of numbers, columns and texts (of candidates) and the row's own texts."""
+    columns: list[exp.Expression] = [sql.alias(sql.column(NUMBER, "c"), NUMBER)]
+    own = sql.cast(exp.Parameter(this=sql.integer(4)), "VARCHAR[]")
+    for i, (column, kind) in enumerate(zip(signature.columns, types, strict=True)):
+        mine = exp.EQ(this=sql.column(PLACE, "c"), expression=sql.integer(i))
+        changed = sql.try_cast(sql.column(TEXT, "c"), kind)
+        unchanged = sql.cast(sql.call("list_extract", own.copy(), sql.integer(i + 1)), kind)
+        columns.append(sql.alias(sql.case([(mine, changed)], unchanged), column.name))
+    listed = [(NUMBER, "INTEGER[]"), (PLACE, "INTEGER[]"), (TEXT, "VARCHAR[]")]
+    given = exp.select(
+        *(
+            sql.alias(sql.call("unnest", sql.cast(exp.Parameter(this=sql.integer(i)), kind)), name)
+            for i, (name, kind) in enumerate(listed, 1)
+        )
+    )
+    rows = sql.render(exp.select(*columns).from_(given.subquery("c")))
+    number = sql.field(sql.column(objects.ROW), NUMBER)
+    answers = [sql.column(name) for name in ("prediction", "error", *_probabilities(signature))]
+    return sql.select_from(sql.render(exp.select(number, *answers)), sql.with_source(objects.SOURCE, rows, query))
+
+
+def _probabilities(signature: Signature) -> list[str]:
+    if not signature.probabilities or len(signature.classes) > MOST_CLASSES:
+        return []
+    return [f"probability_{name}" for name in class_fields(signature)]
 
 
 def flips(
@@ -86,8 +117,9 @@ def flips(
     known: Spreads,
     query: str,
     of: str,
+    threshold: float | None = None,
 ) -> Flips:
-    """Of the row `base`, whose prediction the version's own `query` gives."""
+    """Of the row `base`, whose prediction the version's own `query` gives; a `threshold` only says where to ask first."""
     asker = Asker(connection, signature, base, query)
     grids = [grid_of(column, kind) for column, kind in zip(signature.columns, base.types, strict=True)]
     sides: list[Search] = []
@@ -102,7 +134,8 @@ def flips(
             chosen.append(Candidate(i, None))
     cut = {c.column for c in chosen[EVALUATIONS // 2 :]}
     chosen = chosen[: EVALUATIONS // 2]
-    label, answers = _follow(asker, sides, chosen)
+    odds = partial(_learn, signature, threshold)
+    label, answers = _follow(asker, sides, chosen, odds)
     if label is None:
         return Flips(of, (), (), None, asker.asked, "The row has no prediction that could change.")
     _prove(asker, sides, label)
@@ -150,11 +183,31 @@ def _choices(
     return [Candidate(index, other) for other in first if other != text]
 
 
-def _follow(asker: Asker, sides: Sequence[Search], chosen: Sequence[Candidate]) -> tuple[Any, list[Any]]:
+def _learn(
+    signature: Signature, threshold: float | None, side: Search, known: Sequence[tuple[int, Said]], label: Any
+) -> None:
+    """Tell a side, once it knows what it is looking for, the odds of that where it has asked."""
+    if side.bracket is None or side.done or side.guesses == GUESSES or side.becomes not in signature.classes:
+        return
+    at, other = signature.classes.index(label), signature.classes.index(side.becomes)
+    odds = ((place, guessing.log_odds(said.scores, at, other)) for place, said in known)
+    side.odds = [*side.odds, *((place, found) for place, found in odds if found is not None)]
+    if threshold is not None and signature.is_binary and 0 < threshold < 1:
+        level = math.log(threshold) - math.log1p(-threshold)
+        side.level = level if other == 1 else -level
+
+
+def _follow(
+    asker: Asker,
+    sides: Sequence[Search],
+    chosen: Sequence[Candidate],
+    learn: Callable[[Search, Sequence[tuple[int, Said]], Any], None],
+) -> tuple[Any, list[Any]]:
     """Rounds in which every side that goes on asks about its next places, all in one statement; the first one asks about
     the row itself and about `chosen`, too. Returns the row's label and theirs."""
     first: list[Candidate] = [Candidate(-1, None), *chosen]
     label: Any = None
+    own = Said(None, ())
     answers: list[Any] = []
     while True:
         going = sum(not side.done for side in sides)
@@ -174,12 +227,14 @@ def _follow(asker: Asker, sides: Sequence[Search], chosen: Sequence[Candidate]) 
         if not asking and not first:
             return label, answers
         given = [*first, *(Candidate(s.column, s.grid.text(p)) for s, places in asking for p in places)]
-        labels = asker.labels(given)
+        said = asker.ask(given)
         if first:
-            label, *answers = labels[: len(first)]
+            own, (label, *answers) = said[0], [one.label for one in said[: len(first)]]
         at, first = len(first), []
         for side, places in asking:
-            side.take(places, labels[at : at + len(places)], label)
+            mine = said[at : at + len(places)]
+            side.take(places, [one.label for one in mine], label)
+            learn(side, [(side.start, own), *zip(places, mine, strict=True)], label)
             at += len(places)
 
 

@@ -288,7 +288,7 @@ class _Asked:
         of_text = [grid_of(c, kind) is None for c, kind in zip(self.signature.columns, base.types, strict=True)]
         relation = None if self.problem is not None else self.target.relation
         known = spreads(self.connection, relation, self.signature, of_text)
-        return flips(self.connection, self.signature, found, base, known, self.query, of or "")
+        return flips(self.connection, self.signature, found, base, known, self.query, of or "", self.version.threshold)
 
     def _turning(self) -> tuple[Turning, ...] | str:
         found = turning_of(self.connection, self.version.model_sha256)

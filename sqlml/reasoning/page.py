@@ -168,7 +168,10 @@ def _flips(why: Why) -> str:
     of = "<p>Of the inputs of now.</p>" if found.of == "now" else ""
     head = "<thead><tr><th>input</th><th>from</th><th>to</th><th>gives</th><th>distance</th><th></th></tr></thead>"
     table = f'<div class="scroll"><table>{head}<tbody>{rows}</tbody></table></div>' if rows else ""
-    without = "".join(f"<li><b>{_text(one.column)}</b> {_text(one.note)}</li>" for one in found.unflipped)
+    without = "".join(
+        f"<li>{_text(note)}: <b>{', '.join(map(_text, columns))}</b></li>"
+        for note, columns in words.without_any(found).items()
+    )
     scale = f'<p class="small">Distance: {_text(found.scale)}. Each answer was found by predicting: {found.evaluations:,} rows.</p>'
     listed = f'<ul class="plain">{without}</ul>' if without else ""
     return f"<section><h2>What would change the label</h2>{said}{of}{table}{listed}{scale}</section>"

@@ -10,12 +10,15 @@ from itertools import islice
 from typing import Any
 
 from sqlml.compile.turning import Turning
+from sqlml.reasoning import guessing
 from sqlml.reasoning.grids import Grid
 from sqlml.reasoning.spread import Spread
 
 # Any in this module: labels.
 FIRST, TRIED, FEW = 32, 128, 16
 """Candidates on each side in the first round; values tried over a range, where nothing is known and where one change is."""
+GUESSES = 2
+"""Rounds in which a side is asked about around a guess; those after it narrow down evenly."""
 BEYOND = 100
 """So many times the range of the source's values (or the value itself) is looked at on either side of it."""
 
@@ -44,6 +47,11 @@ class Search:
     becomes: Any = None
     done: bool = False
     cut: bool = False
+    odds: Sequence[tuple[int, float]] = ()
+    """(place, log-odds of the label that was found) of places that were asked about"""
+    level: float = 0.0
+    """The log-odds at which that label begins."""
+    guesses: int = 0
 
     def wanted(self, parts: int) -> list[int]:
         if self.done:
@@ -54,9 +62,18 @@ class Search:
             self.done = not places
             return places
         same, other = self.bracket
-        cuts = {same + (other - same) * k // parts for k in range(1, parts)} - {same, other}
+        cuts = self._about_guess(min(same, other), max(same, other), parts)
+        parts = FEW if cuts else parts
+        cuts |= {same + (other - same) * k // parts for k in range(1, parts)} - {same, other}
         self.done = not cuts
         return sorted(cuts, reverse=not self.upward)
+
+    def _about_guess(self, low: int, high: int, parts: int) -> set[int]:
+        if high - low <= parts or self.guesses == GUESSES:
+            return set()
+        self.guesses += 1
+        place = guessing.crossing(self.grid, self.odds, self.level)
+        return set() if place is None or not low < place < high else guessing.around(place, low, high)
 
     def take(self, places: Sequence[int], labels: Sequence[Any], base: Any) -> None:
         first = next((i for i, label in enumerate(labels) if label is not None and label != base), None)

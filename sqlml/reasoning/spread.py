@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
@@ -53,23 +54,9 @@ def spreads(
     if relation is None:
         return Spreads((NOTHING,) * len(signature.columns), "no rows")
     rows, said = _rows(connection, relation)
-    columns: list[exp.Expression] = [sql.alias(sql.call("count", exp.Star()), "n")]
-    for i, (column, is_text) in enumerate(zip(signature.columns, of_text, strict=True)):
-        value = sql.column(column.name)
-        missing = sql.call("count", value.copy())
-        columns.append(sql.alias(missing, f"c{i}"))
-        if is_text:
-            listed = sql.call("list_sort", sql.call("list_distinct", sql.call("list", sql.cast(value, "VARCHAR"))))
-            columns.append(sql.alias(sql.call("list_slice", listed, sql.integer(1), sql.integer(TEXTS)), f"t{i}"))
-            continue
-        number = sql.try_cast(value, "DOUBLE")
-        small = exp.LT(this=sql.call("abs", number), expression=sql.double(LARGEST))
-        usual = sql.case([(small, number.copy())])
-        for letter, name in (("l", "min"), ("h", "max"), ("d", "stddev_pop"), ("m", "median")):
-            columns.append(sql.alias(sql.call(name, usual.copy()), f"{letter}{i}"))
-    found = connection.execute(sql.select_from(sql.render(exp.select(*columns)), rows))
-    names = [column[0] for column in found.description or ()]
-    row = dict(zip(names, found.fetchone() or (), strict=True))
+    names = tuple(column.name for column in signature.columns)
+    found = connection.execute(sql.select_from(_measures(names, tuple(of_text)), rows))
+    row = dict(zip((column[0] for column in found.description or ()), found.fetchone() or (), strict=True))
     made = []
     for i, is_text in enumerate(of_text):
         nulls = row[f"c{i}"] < row["n"]
@@ -80,6 +67,24 @@ def spreads(
         known = deviation is not None and math.isfinite(deviation) and deviation > 0
         made.append(Spread(row[f"l{i}"], row[f"h{i}"], row[f"m{i}"], deviation if known else None, nulls, frozenset()))
     return Spreads(tuple(made), f"{said} {relation.label}" if said else f"all {row['n']:,} rows of {relation.label}")
+
+
+@lru_cache(maxsize=64)
+def _measures(names: tuple[str, ...], of_text: tuple[bool, ...]) -> str:
+    columns: list[exp.Expression] = [sql.alias(sql.call("count", exp.Star()), "n")]
+    for i, (name, is_text) in enumerate(zip(names, of_text, strict=True)):
+        value = sql.column(name)
+        columns.append(sql.alias(sql.call("count", value.copy()), f"c{i}"))
+        if is_text:
+            listed = sql.call("list_sort", sql.call("list_distinct", sql.call("list", sql.cast(value, "VARCHAR"))))
+            columns.append(sql.alias(sql.call("list_slice", listed, sql.integer(1), sql.integer(TEXTS)), f"t{i}"))
+            continue
+        number = sql.try_cast(value, "DOUBLE")
+        small = exp.LT(this=sql.call("abs", number), expression=sql.double(LARGEST))
+        usual = sql.case([(small, number.copy())])
+        for letter, measure in (("l", "min"), ("h", "max"), ("d", "stddev_pop"), ("m", "median")):
+            columns.append(sql.alias(sql.call(measure, usual.copy()), f"{letter}{i}"))
+    return sql.render(exp.select(*columns))
 
 
 def _rows(connection: Connection, relation: Relation) -> tuple[str, str]:

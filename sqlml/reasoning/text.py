@@ -83,7 +83,10 @@ def _flips(why: Why) -> Iterator[str]:
         yield f"nearest change of label: {shown(found.note)}"
         return
     now = ", of the inputs of now" if found.of == "now" else ""
-    yield f"the nearest change of one input that gives another label{now}"
+    if found.columns:
+        yield f"the nearest change of one input that gives another label{now}"
+    else:
+        yield f"nearest change of label{now}: {shown(found.note)}"
     yield from _table(
         ["input", "from", "to", "gives", "distance", ""],
         [
@@ -100,8 +103,8 @@ def _flips(why: Why) -> Iterator[str]:
             for flip in found.columns
         ],
     )
-    for without in found.unflipped:
-        yield f"  {shown(without.column)}: {without.note}"
+    for note, columns in words.without_any(found).items():
+        yield f"  {note}: {', '.join(map(shown, columns))}"
     if found.columns and found.scale:
         yield f"  distance: {shown(found.scale)}"
 

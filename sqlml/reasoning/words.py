@@ -6,7 +6,7 @@ import math
 from datetime import date, datetime
 from typing import Any
 
-from sqlml.reasoning.facts import Flip, Why
+from sqlml.reasoning.facts import Flip, Flips, Why
 
 # Any in this module: SQL values.
 
@@ -80,6 +80,14 @@ def nearest(why: Why) -> str:
     first = why.flips.columns[0]
     far = how_far(first)
     return f"{change(first)} gives {shown(first.becomes)}" + (f" ({far})" if far else "")
+
+
+def without_any(found: Flips) -> dict[str, list[str]]:
+    """Columns of which no change gives another label, by the reason, in their order."""
+    by_note: dict[str, list[str]] = {}
+    for one in found.unflipped:
+        by_note.setdefault(one.note, []).append(one.column)
+    return by_note
 
 
 def history_line(event: dict[str, Any]) -> str:

@@ -124,14 +124,21 @@ def test_of_trees_nothing_nearer_gives_another_label(connection: Any, engine: st
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_of_a_linear_model_it_is_the_crossing_itself(connection: Any, several: bool) -> None:
+def test_of_a_linear_model_it_is_the_crossing_itself(
+    connection: Any, several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame, label = customers()
     if several:
         label = pd.cut(frame.age + frame.fee / 9, 3, labels=False)
     fitted = make_pipeline(encoded(), LogisticRegression(max_iter=1000)).fit(frame, label)
     model = Model(connection, converted(fitted), frame, "sql")
+    statements: list[int] = []
+    ask = Asker.ask
+    monkeypatch.setattr(Asker, "ask", lambda self, some: statements.append(len(some)) or ask(self, some))
     for number in range(4):
+        statements.clear()
         found = model.flips(number)
+        assert len(statements) <= 4  # by halves alone it would be 50
         assert {flip.column for flip in found.columns} >= {"age"}
         assert all(flip.exact for flip in found.columns)
         assert_nearest(model, number, found)
