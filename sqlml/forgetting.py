@@ -21,9 +21,8 @@ from sqlml.differences import GONE, TODO
 from sqlml.errors import BindingError, NotDeployed, UsageError
 from sqlml.kept import table_name as inputs_table
 from sqlml.labels.tables import table_name as labels_table
-from sqlml.predictions import find_table
 from sqlml.recomputing import is_key
-from sqlml.relation import Relation, find
+from sqlml.relation import Relation, find, table_exists
 from sqlml.replaying import key_values
 from sqlml.switch import followers
 
@@ -143,7 +142,7 @@ def _tables(connection: Connection, deployment: Deployment) -> Iterator[_Table]:
 
 
 def _found(connection: Connection, version: Version, path: tuple[str, str], what: str) -> Iterator[_Table]:
-    if find_table(connection, path):
+    if table_exists(connection, path):
         types = find(connection, sql.quote_path(*path)).types
         yield _Table(path, version.key_columns, tuple(types[key] for key in version.key_columns), what)
 

@@ -26,8 +26,8 @@ from sqlml.labels.kinds import classes_of, require_measurable
 from sqlml.labels.reading import Given, given
 from sqlml.labels.tables import existing, label_table, table_name
 from sqlml.labels.views import label_views
-from sqlml.relation import find, find_or_file
-from sqlml.state import present, table_exists
+from sqlml.relation import find, find_or_file, table_exists
+from sqlml.state import present
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -192,9 +192,9 @@ def _joining(connection: Connection, deployment: Deployment, version: Version, f
     """A text says why nothing can be joined to the version."""
     require_measurable(version.contract, f"{version.deployment} v{version.version}")
     table = version.prediction_table
-    if table is None or not table_exists(connection, version.deployment, table):
+    if table is None or not table_exists(connection, (version.deployment, table)):
         return PREDICTIONS_GONE
-    is_labelled = table_exists(connection, version.deployment, table_name(version.version))
+    is_labelled = table_exists(connection, (version.deployment, table_name(version.version)))
     if PREDICTIONS in collected.of(connection, version.deployment, version.version) and not is_labelled:
         return PREDICTIONS_GONE
     places = [key.lower() for key in deployment.key_columns]
@@ -202,7 +202,7 @@ def _joining(connection: Connection, deployment: Deployment, version: Version, f
         return ANOTHER_KEY
     types = find(connection, sql.quote_path(version.deployment, table)).types
     labels = label_table(version, tuple(types[key] for key in version.key_columns))
-    known = table_exists(connection, *labels.path)
+    known = table_exists(connection, labels.path)
     positions = tuple(places.index(key.lower()) for key in version.key_columns)
     return Joining(found, labels, (version.deployment, table), known, positions)
 

@@ -19,9 +19,9 @@ from sqlml.kept import table_name as inputs_table
 from sqlml.labels.tables import table_name
 from sqlml.predictions import target_of
 from sqlml.rechecking import reference_of
-from sqlml.relation import mentions
+from sqlml.relation import mentions, table_exists
 from sqlml.scoring import Scored, score_version
-from sqlml.state import schema_is_empty, table_exists
+from sqlml.state import schema_is_empty
 from sqlml.switch import can_be_live, followers, switch
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def _drop_left_over(connection: Connection, deployment: Deployment) -> list[str]
             if (
                 version.state == states.UNDEPLOYED
                 and table is not None
-                and table_exists(connection, deployment.name, table)
+                and table_exists(connection, (deployment.name, table))
             ):
                 connection.execute(sql.drop_table((deployment.name, table)))
                 dropped.append(f"{deployment.name}.{table}")

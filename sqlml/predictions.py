@@ -115,15 +115,6 @@ def hash_check(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def find_table(connection: Connection, table: tuple[str, str]) -> bool:
-    """Whether the current database has this table."""
-    found = connection.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
-        list(table),
-    )
-    return found.fetchone() is not None
-
-
 def holds_rows(connection: Connection, table: tuple[str, str]) -> bool:
     return connection.execute(sql.render(exp.select("1").from_(sql.table(*table)).limit(1))).fetchone() is not None
 

@@ -237,3 +237,12 @@ def _is_declared_unique(connection: Connection, relation: Relation, keys: Sequen
         list(relation.parts),
     ).fetchall()
     return any({c.lower() for c in columns} <= {k.lower() for k in keys} for (columns,) in declared)
+
+
+def table_exists(connection: Connection, path: tuple[str, str]) -> bool:
+    """Whether the current database has a table of this schema and name."""
+    found = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
+        list(path),
+    )
+    return found.fetchone() is not None

@@ -22,7 +22,7 @@ from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, refuse_open_transaction
 from sqlml.errors import BindingError, NotDeployed, UsageError
-from sqlml.predictions import Target, find_table, target_of, target_on
+from sqlml.predictions import Target, target_of, target_on
 from sqlml.recomputing import (
     CHANGED,
     CHOSEN,
@@ -39,7 +39,7 @@ from sqlml.recomputing import (
     Chosen,
     recomputed,
 )
-from sqlml.relation import Relation
+from sqlml.relation import Relation, table_exists
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -217,7 +217,7 @@ def _replay_version(
     gone = collected.of(connection, version.deployment, version.version)
     if missing := collected.in_the_way(gone, version.keeps, as_of=chosen.as_of is not None):
         return replace(nothing, skipped=f"its {missing.part} were {missing.sentence()}"), []
-    if not find_table(connection, (version.deployment, version.prediction_table)):
+    if not table_exists(connection, (version.deployment, version.prediction_table)):
         return replace(nothing, skipped="somebody dropped its predictions"), []
     if chosen.key is not None and len(chosen.key) != len(version.key_columns):
         raise UsageError(

@@ -22,8 +22,7 @@ from sqlml.catalog.collected import BYTES, INPUTS, LABELS, PARTS, PREDICTIONS
 from sqlml.catalog.records import Deployment, Version
 from sqlml.errors import UsageError, choices
 from sqlml.labels.tables import table_name as labels_table
-from sqlml.predictions import find_table
-from sqlml.relation import mentions, split_name
+from sqlml.relation import mentions, split_name, table_exists
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -257,7 +256,7 @@ class _Deciding:
 
     def _rows(self, version: Version, part: str, table: str) -> Iterator[Removal]:
         path = (version.deployment, table)
-        if not find_table(self.connection, path):
+        if not table_exists(self.connection, path):
             return
         rows = _count(self.connection, path)
         if rows or (version.state == states.UNDEPLOYED and part != LABELS):
@@ -303,7 +302,7 @@ class _Deciding:
 
     def _has_rows(self, version: Version, table: str) -> bool:
         path = (version.deployment, table)
-        return find_table(self.connection, path) and _count(self.connection, path) > 0
+        return table_exists(self.connection, path) and _count(self.connection, path) > 0
 
     def users(self, wanted: tuple[str, str]) -> list[Version]:
         """Versions of any deployment that can be called with these bytes, or whose predictions were made with them."""

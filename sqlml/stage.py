@@ -19,7 +19,7 @@ from sqlml.lineage.matching import concerns
 from sqlml.predictions import insert_predictions, target_of
 from sqlml.prepare import Prepared
 from sqlml.registry.store import shown
-from sqlml.state import table_exists
+from sqlml.relation import find, table_exists
 from sqlml.version import __version__
 
 if TYPE_CHECKING:
@@ -182,10 +182,9 @@ def make_inputs(connection: Connection, prepared: Prepared) -> None:
     if not prepared.makes_inputs or prepared.relation is None:
         return
     schema, table = prepared.relation.parts
-    if not table_exists(connection, schema, table):
+    if not table_exists(connection, (schema, table)):
         connection.execute(sql.create_table((schema, table), list(prepared.relation.types.items())))
         return
-    from sqlml.relation import find
 
     there = {name.lower() for name in find(connection, prepared.relation.name).types}
     for name, type_name in prepared.relation.types.items():

@@ -18,7 +18,7 @@ from sqlml.catalog.records import Deployment, Version
 from sqlml.errors import BindingError
 from sqlml.predictions import check_source
 from sqlml.registry import StoreManifest, may_move
-from sqlml.relation import find
+from sqlml.relation import find, table_exists
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -152,7 +152,7 @@ def _stored(connection: Connection, version: Version | None) -> tuple[int | None
     if version is None or version.prediction_table is None:
         return None, None, None
     table = (version.deployment, version.prediction_table)
-    if not table_exists(connection, *table):
+    if not table_exists(connection, table):
         return None, None, None
     query = exp.select(
         sql.call("count", exp.Star()), sql.call("count", sql.column("error")), sql.call("max", sql.column("scored_at"))
@@ -272,15 +272,6 @@ def present(connection: Connection) -> set[tuple[str, str, str]]:
     In one query for all: DuckDB writes down every function it has for each, which takes 40 ms.
     """
     return set(connection.execute(PRESENT).fetchall())
-
-
-def table_exists(connection: Connection, schema: str, name: str) -> bool:
-    """Whether the current database has this table."""
-    found = connection.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
-        [schema, name],
-    )
-    return found.fetchone() is not None
 
 
 def schema_is_empty(connection: Connection, schema: str) -> bool:

@@ -15,7 +15,7 @@ from sqlml.connecting import prepare_connection
 from sqlml.database import refuse_open_transaction
 from sqlml.engines.surface import class_fields
 from sqlml.errors import BindingError, NotDeployed, UsageError
-from sqlml.predictions import Target, find_table, hash_check, target_of, target_on
+from sqlml.predictions import Target, hash_check, target_of, target_on
 from sqlml.reasoning import record
 from sqlml.reasoning.contributions import NONE, contributions
 from sqlml.reasoning.facts import BY_HASH, KEPT, UNKNOWN, Contributions, Flips, Input, Inputs, Predicted, Why
@@ -23,7 +23,7 @@ from sqlml.reasoning.flips import flips
 from sqlml.reasoning.grids import grid_of
 from sqlml.reasoning.rows import Found, Values, closest_keys, kept_row, source_row, stored_row
 from sqlml.reasoning.spread import spreads
-from sqlml.relation import Relation
+from sqlml.relation import Relation, table_exists
 from sqlml.replaying import key_values, moment_of
 from sqlml.signature import Signature
 
@@ -80,7 +80,7 @@ def _version(connection: Connection, deployment: Deployment, number: int | None,
             f"{deployment.name} v{chosen.version} stores no predictions: it was deployed without a table.",
             hint="Deploy it with --table and --key to have predictions that can be asked about.",
         )
-    if not find_table(connection, (chosen.deployment, chosen.prediction_table)):
+    if not table_exists(connection, (chosen.deployment, chosen.prediction_table)):
         raise NotDeployed(
             f"{deployment.name} v{chosen.version} has no predictions any more ({chosen.state}).",
             hint="Name another version with --version: see sqlml status.",
@@ -320,7 +320,7 @@ class _Asked:
     def _has(self, other: Version) -> bool:
         if other.prediction_table is None or other.key_columns != self.version.key_columns:
             return False
-        if not find_table(self.connection, (other.deployment, other.prediction_table)):
+        if not table_exists(self.connection, (other.deployment, other.prediction_table)):
             return False
         return (
             stored_row(self.connection, target_on(self.connection, other, self.target.relation), self.values)

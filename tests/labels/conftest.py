@@ -15,7 +15,8 @@ from sqlml.catalog import records
 from sqlml.catalog.migrations import migrate
 from sqlml.catalog.records import Deployment, Version
 from sqlml.engines.surface import output_columns
-from sqlml.objects import STAMP, prediction_table_name
+from sqlml.kept import stamp_columns
+from sqlml.objects import prediction_table_name
 from sqlml.signature import Signature
 
 START = datetime(2026, 1, 1)
@@ -72,7 +73,7 @@ class Staged:
                 self.connection, "deployments", Deployment(**{k: v for k, v in values.items() if k in known})
             )
         records.insert_row(self.connection, "versions", version)
-        columns = [*keys, *output_columns(signature), *STAMP]
+        columns = [*keys, *output_columns(signature), *stamp_columns("hash")]
         self.connection.execute(sql.create_table((name, prediction_table_name(number)), columns))
         if active_since is not None:
             self.activate(number, active_since, name=name)
