@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from sqlml.comparison import Difference, diff
     from sqlml.connecting import connect
     from sqlml.convert.pyfunc import Policy
-    from sqlml.deploy import deploy_db
-    from sqlml.deployment import Deployed
+    from sqlml.deploy.deployment import Deployed
+    from sqlml.deploy.routine import deploy_db
+    from sqlml.deploy.state import Event, Status, history, status
     from sqlml.errors import SqlmlError
     from sqlml.external import score_to
     from sqlml.forgetting import Forgotten, forget
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from sqlml.replaying import Replay, replay
     from sqlml.retention import Retention
     from sqlml.scoring import Scored, score, score_all_deployments
-    from sqlml.state import Event, Status, history, status
     from sqlml.syncing.acting import follow, sync
     from sqlml.syncing.outcomes import Outcome, Synced
     from sqlml.verification import Verification, verify
@@ -43,10 +43,10 @@ _HOMES = {
     "Checked": "checking",
     "Collection": "collecting",
     "Dependents": "lineage.dependents",
-    "Deployed": "deployment",
+    "Deployed": "deploy.deployment",
     "Deployment": "catalog.records",
     "Difference": "comparison",
-    "Event": "state",
+    "Event": "deploy.state",
     "Forgotten": "forgetting",
     "Job": "jobs",
     "Labelled": "labelling",
@@ -61,7 +61,7 @@ _HOMES = {
     "Retired": "promoting",
     "Scored": "scoring",
     "SqlmlError": "errors",
-    "Status": "state",
+    "Status": "deploy.state",
     "Synced": "syncing.outcomes",
     "Verification": "verification",
     "Version": "catalog.records",
@@ -70,12 +70,12 @@ _HOMES = {
     "check_all": "checking",
     "connect": "connecting",
     "depends": "recalling",
-    "deploy_db": "deploy",
+    "deploy_db": "deploy.routine",
     "diff": "comparison",
     "forget": "forgetting",
     "gc": "collecting",
     "follow": "syncing.acting",
-    "history": "state",
+    "history": "deploy.state",
     "label": "labelling",
     "metrics": "measuring",
     "plan": "planning",
@@ -89,7 +89,7 @@ _HOMES = {
     "score_all_deployments": "scoring",
     "score_to": "external",
     "set_live": "lifecycle",
-    "status": "state",
+    "status": "deploy.state",
     "sync": "syncing.acting",
     "undeploy": "lifecycle",
     "verify": "verification",

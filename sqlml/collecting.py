@@ -14,10 +14,10 @@ from sqlml.catalog import collected, leases, migrations, records, states
 from sqlml.catalog.collected import BYTES, Collected
 from sqlml.catalog.records import Version
 from sqlml.database import atomic, checkpoint, facts, refuse_open_transaction, require_writable
+from sqlml.deploy.state import schema_is_empty
 from sqlml.errors import Conflict, NotDeployed, choices
 from sqlml.relation import split_name
 from sqlml.retention import Removal, Retention, Spared
-from sqlml.state import schema_is_empty
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

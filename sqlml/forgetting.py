@@ -17,6 +17,7 @@ from sqlml.catalog import following, leases, records
 from sqlml.catalog.migrations import migrate
 from sqlml.catalog.records import Deployment, Version
 from sqlml.database import atomic, checkpoint, facts, refuse_open_transaction, require_writable
+from sqlml.deploy.switch import followers
 from sqlml.differences import GONE, TODO
 from sqlml.errors import BindingError, NotDeployed, UsageError
 from sqlml.kept import table_name as inputs_table
@@ -24,7 +25,6 @@ from sqlml.labels.tables import table_name as labels_table
 from sqlml.recomputing import is_key
 from sqlml.relation import Relation, find, table_exists
 from sqlml.replaying import key_values
-from sqlml.switch import followers
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

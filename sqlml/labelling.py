@@ -18,6 +18,7 @@ from sqlml.catalog.collected import PREDICTIONS
 from sqlml.catalog.migrations import migrate
 from sqlml.catalog.records import Deployment, Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
+from sqlml.deploy.state import present
 from sqlml.engines.surface import label_text
 from sqlml.errors import Refused, UsageError, choices
 from sqlml.labels import reading
@@ -27,7 +28,6 @@ from sqlml.labels.reading import Given, given
 from sqlml.labels.tables import existing, label_table, table_name
 from sqlml.labels.views import label_views
 from sqlml.relation import find, find_or_file, table_exists
-from sqlml.state import present
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

@@ -14,15 +14,15 @@ from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
+from sqlml.deploy.rechecking import reference_of
+from sqlml.deploy.state import schema_is_empty
+from sqlml.deploy.switch import can_be_live, followers, switch
 from sqlml.errors import NotDeployed, Refused, choices
 from sqlml.kept import table_name as inputs_table
 from sqlml.labels.tables import table_name
 from sqlml.predictions import target_of
-from sqlml.rechecking import reference_of
 from sqlml.relation import mentions, table_exists
 from sqlml.scoring import Scored, score_version
-from sqlml.state import schema_is_empty
-from sqlml.switch import can_be_live, followers, switch
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlml import comparison, contract, jobs, live, objects, pyfunc, stage
+from sqlml import comparison, contract, jobs, live, objects, pyfunc
 from sqlml.binding import Bound
 from sqlml.catalog import migrations, model_files, records
 from sqlml.catalog.records import Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
-from sqlml.deployment import Options, options_from
+from sqlml.deploy import stage
+from sqlml.deploy.deployment import Options, options_from
+from sqlml.deploy.prepare import Prepared, prepare
 from sqlml.errors import SqlmlError
 from sqlml.kept import KEEPING
-from sqlml.prepare import Prepared, prepare
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

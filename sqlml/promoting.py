@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlml import comparison, contract, jobs, pyfunc, restoring, writing_back
+from sqlml import comparison, contract, jobs, pyfunc, writing_back
 from sqlml.catalog import leases, migrations, recalls, records, states
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
+from sqlml.deploy import restoring
+from sqlml.deploy.switch import can_be_live, switch
 from sqlml.errors import IllegalMove, NotDeployed, UsageError
 from sqlml.scoring import Scored, score_version
-from sqlml.switch import can_be_live, switch
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

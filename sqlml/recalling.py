@@ -13,9 +13,9 @@ from sqlml.catalog import leases, migrations, recalls, records
 from sqlml.catalog.recalls import Mark
 from sqlml.connecting import prepare_connection
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
+from sqlml.deploy.switch import followers
 from sqlml.errors import Conflict, UsageError
 from sqlml.lineage.dependents import Dependent, Dependents, dependents
-from sqlml.switch import followers
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

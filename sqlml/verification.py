@@ -13,13 +13,13 @@ from sqlml.catalog import migrations, recalls, records
 from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
 from sqlml.database import atomic, facts
+from sqlml.deploy.rechecking import Finding, Policy, functions_then_and_now, model_and_functions, stored_model
+from sqlml.deploy.restoring import CannotCompare, replaced
+from sqlml.deploy.stage import store_evidence
+from sqlml.deploy.state import present, problems
 from sqlml.errors import SqlmlError
 from sqlml.predictions import Target, target_of
-from sqlml.rechecking import Finding, Policy, functions_then_and_now, model_and_functions, stored_model
 from sqlml.relation import count
-from sqlml.restoring import CannotCompare, replaced
-from sqlml.stage import store_evidence
-from sqlml.state import present, problems
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

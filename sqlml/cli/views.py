@@ -11,6 +11,7 @@ from sqlml.cli.output import cell, data
 if TYPE_CHECKING:
     from sqlml.checking import Checked
     from sqlml.comparison import Difference
+    from sqlml.deploy.state import Event, Status
     from sqlml.doctor import Finding
     from sqlml.forgetting import Forgotten
     from sqlml.jobs import JobRecord
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from sqlml.recalling import Recalled
     from sqlml.replaying import Replay
     from sqlml.scoring import Scored
-    from sqlml.state import Event, Status
     from sqlml.verification import Check, Verification
 
 

@@ -12,8 +12,8 @@ from sqlml.catalog import following, migrations, records
 from sqlml.catalog.following import Followed
 from sqlml.catalog.policies import DEPLOY, FAILED, NEW, REFUSED, SETTLED, SHADOW, TRYING
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
-from sqlml.deploy import deploy_db
-from sqlml.deployment import Deployed, checked_policy
+from sqlml.deploy.deployment import Deployed, checked_policy
+from sqlml.deploy.routine import deploy_db
 from sqlml.errors import Conflict, DatabaseLocked, Refused, UsageError
 from sqlml.syncing import outcomes
 from sqlml.syncing.deciding import Decision, decide

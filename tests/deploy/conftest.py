@@ -10,12 +10,12 @@ from typing import Any
 import duckdb
 import pytest
 
-import sqlml.deploy
+import sqlml.deploy.routine
 import sqlml.planning
 from sqlml import jobs
 from sqlml.demo.customers import customers
-from sqlml.deployment import options_from
-from sqlml.prepare import Prepared, prepare
+from sqlml.deploy.deployment import options_from
+from sqlml.deploy.prepare import Prepared, prepare
 from sqlml.relation import find
 
 
@@ -130,7 +130,7 @@ def converted(monkeypatch: pytest.MonkeyPatch, prepared_versions: dict[str, Prep
     monkeypatch.setattr("sqlml.parity.asking.LARGEST_SIZE", 40)
     monkeypatch.setattr("sqlml.parity.asking.WHOLE_SIZES", ())
     monkeypatch.setattr("sqlml.parity.asking.SMALL_SIZES", ())
-    monkeypatch.setattr(sqlml.deploy, "prepare", known)
+    monkeypatch.setattr(sqlml.deploy.routine, "prepare", known)
     monkeypatch.setattr(sqlml.planning, "prepare", known)
     monkeypatch.setattr("sqlml.registry.tag", lambda model, tags: None)
 

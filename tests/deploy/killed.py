@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlml
-import sqlml.deploy
+import sqlml.deploy.routine
 from sqlml import parity
 from tests.deploy.faults import FaultyConnection
 

@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 import sqlml
 import sqlml.collecting
-import sqlml.deploy
+import sqlml.deploy.routine
 import sqlml.labelling
 import sqlml.lifecycle
 import sqlml.promoting
@@ -53,7 +53,7 @@ def synced(connection: Any) -> None:
         return dataclasses.replace(made, model=PRODUCTION)
 
     with (
-        patch.object(sqlml.deploy, "prepare", prepare),
+        patch.object(sqlml.deploy.routine, "prepare", prepare),
         patch("sqlml.registry.standings", lambda questions, **_: dict.fromkeys(questions, Standing(PRODUCTION))),
         patch("sqlml.registry.tag", lambda model, tags: None),
     ):

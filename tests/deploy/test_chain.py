@@ -47,7 +47,7 @@ def deploy_both(connection: Any, follower: Path, source: str, *, live: bool, rea
 
 @pytest.fixture
 def real_prepare(monkeypatch: pytest.MonkeyPatch) -> Any:
-    from sqlml.prepare import prepare
+    from sqlml.deploy.prepare import prepare
 
     return lambda: monkeypatch.setattr("sqlml.deploy.prepare", prepare)
 

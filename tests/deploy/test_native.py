@@ -13,10 +13,10 @@ import pytest
 
 import sqlml
 from sqlml import extension
+from sqlml.deploy.prepare import Prepared
 from sqlml.engines.native import NativeEngine
 from sqlml.engines.python import PythonEngine
 from sqlml.errors import DatabaseError, EngineUnavailable, PolicyRefused
-from sqlml.prepare import Prepared
 
 pytestmark = pytest.mark.native
 

@@ -14,8 +14,8 @@ import duckdb
 import pytest
 
 import sqlml
-import sqlml.deploy
-from sqlml.prepare import prepare
+import sqlml.deploy.routine
+from sqlml.deploy.prepare import prepare
 from tests.deploy.conftest import fewer_questions, fill
 from tests.deploy.faults import assert_whole
 
@@ -42,7 +42,7 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sqlml.parity.asking.LARGEST_SIZE", 40)
     monkeypatch.setattr("sqlml.parity.asking.WHOLE_SIZES", ())
     monkeypatch.setattr("sqlml.parity.asking.SMALL_SIZES", ())
-    monkeypatch.setattr(sqlml.deploy, "prepare", prepared)
+    monkeypatch.setattr(sqlml.deploy.routine, "prepare", prepared)
 
 
 @pytest.mark.slow

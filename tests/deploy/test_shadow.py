@@ -10,10 +10,10 @@ import duckdb
 import pytest
 
 import sqlml
-import sqlml.deploy
+import sqlml.deploy.routine
 from sqlml import cli, contract
 from sqlml.catalog import records
-from sqlml.deployment import options_from
+from sqlml.deploy.deployment import options_from
 from sqlml.errors import ContractChanged, IllegalMove, NotDeployed, ParityFailed, Refused, UnsupportedModel, UsageError
 from tests.deploy.faults import assert_current, assert_whole, states_told
 
@@ -241,7 +241,7 @@ def test_a_first_scoring_that_the_model_spoils_is_a_failed_attempt(
 
     before = seen(connection)
     with monkeypatch.context() as patch:
-        patch.setattr(sqlml.deploy, "score_version", spoil)
+        patch.setattr(sqlml.deploy.routine, "score_version", spoil)
         for shadow in (False, True):
             with pytest.raises(UnsupportedModel):
                 sqlml.deploy_db(connection, "churn:2", shadow=shadow)

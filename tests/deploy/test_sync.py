@@ -10,10 +10,10 @@ import duckdb
 import pytest
 
 import sqlml
-import sqlml.deploy
+import sqlml.deploy.routine
 from sqlml import jobs, registry
 from sqlml.catalog import records
-from sqlml.prepare import Prepared
+from sqlml.deploy.prepare import Prepared
 from sqlml.relation import find
 from tests.deploy.conftest import fill
 from tests.deploy.faults import assert_current
@@ -28,7 +28,7 @@ def really_followed(
     monkeypatch.setattr("sqlml.parity.asking.LARGEST_SIZE", 40)
     monkeypatch.setattr("sqlml.parity.asking.WHOLE_SIZES", ())
     monkeypatch.setattr("sqlml.parity.asking.SMALL_SIZES", ())
-    monkeypatch.setattr(sqlml.deploy, "prepare", known(prepared_versions))
+    monkeypatch.setattr(sqlml.deploy.routine, "prepare", known(prepared_versions))
     with duckdb.connect() as connection:
         fill(connection, customer_rows, 60)
         yield Followed(connection, own_registry, sqlml.deploy_db)

@@ -11,14 +11,14 @@ import duckdb
 import pytest
 
 import sqlml
-import sqlml.deploy
+import sqlml.deploy.routine
 from sqlml import registry, sql
 from sqlml.catalog import following, records, states
 from sqlml.catalog.migrations import migrate
 from sqlml.database import atomic
-from sqlml.deployment import Deployed
+from sqlml.deploy.deployment import Deployed
+from sqlml.deploy.switch import switch
 from sqlml.signature import Signature
-from sqlml.switch import switch
 
 
 @dataclass

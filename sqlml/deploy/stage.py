@@ -13,11 +13,11 @@ from sqlml.catalog.migrations import KEEPS_ANSWERS, TURNING, applied
 from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import PyfuncModel
-from sqlml.deployment import Options
+from sqlml.deploy.deployment import Options
+from sqlml.deploy.prepare import Prepared
 from sqlml.errors import UsageError
 from sqlml.lineage.matching import concerns
 from sqlml.predictions import insert_predictions, target_of
-from sqlml.prepare import Prepared
 from sqlml.registry.store import shown
 from sqlml.relation import find, table_exists
 from sqlml.version import __version__

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sqlml import jobs, objects, parity, pyfunc, stage
+from sqlml import jobs, objects, parity, pyfunc
 from sqlml.catalog import collected, records, states
 from sqlml.catalog.collected import BYTES
 from sqlml.catalog.records import Version
 from sqlml.database import atomic
-from sqlml.deployment import Options
+from sqlml.deploy import stage
+from sqlml.deploy.deployment import Options
+from sqlml.deploy.prepare import Prepared
 from sqlml.errors import ParityFailed, SqlmlError, UnsupportedModel
-from sqlml.prepare import Prepared
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

@@ -17,7 +17,7 @@ from sqlml.catalog import model_files, records
 from sqlml.convert import OnnxModel
 from sqlml.convert.pyfunc import PyfuncModel, open_pyfunc
 from sqlml.database import facts
-from sqlml.deployment import Options
+from sqlml.deploy.deployment import Options
 from sqlml.engines import native
 from sqlml.engines.choose import choose_engine
 from sqlml.engines.outputs import Engine

@@ -6,10 +6,11 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlml import jobs, objects, stage
+from sqlml import jobs, objects
 from sqlml.catalog import records, states, turning
 from sqlml.catalog.records import Version
 from sqlml.database import atomic
+from sqlml.deploy import stage
 from sqlml.errors import BindingError
 from sqlml.relation import find, resolve_columns
 

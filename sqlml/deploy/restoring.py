@@ -8,9 +8,9 @@ from sqlml import live, objects
 from sqlml.catalog import records
 from sqlml.catalog.records import Version
 from sqlml.database import atomic
+from sqlml.deploy.state import present
+from sqlml.deploy.switch import followers
 from sqlml.errors import DatabaseError
-from sqlml.state import present
-from sqlml.switch import followers
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlml import (
-    attempts,
     comparison,
     contract,
     jobs,
@@ -24,10 +23,7 @@ from sqlml import (
     openlineage,
     parity,
     pyfunc,
-    reasons_added,
-    restoring,
     sql,
-    stage,
     writing_back,
 )
 from sqlml.catalog import collected, following, leases, migrations, model_files, records, states
@@ -35,11 +31,12 @@ from sqlml.catalog.collected import BYTES
 from sqlml.catalog.records import Version
 from sqlml.convert.isolation import MEMORY_BYTES, TIMEOUT_S
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
-from sqlml.deployment import Deployed, Options, options_from
+from sqlml.deploy import attempts, reasons_added, restoring, stage
+from sqlml.deploy.deployment import Deployed, Options, options_from
+from sqlml.deploy.prepare import Prepared, prepare
+from sqlml.deploy.switch import switch
 from sqlml.errors import Refused
-from sqlml.prepare import Prepared, prepare
 from sqlml.scoring import Scored, score_version
-from sqlml.switch import switch
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

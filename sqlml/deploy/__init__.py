@@ -1,0 +1,1 @@
+"""How a model version becomes SQL in a database, and what a database has of its deployments."""
