@@ -7,7 +7,7 @@ filters, joins or groups decides which rows there are, not what is in them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
@@ -21,6 +21,7 @@ from sqlml.lineage.references import (
     References,
     Source,
     fold,
+    in_from,
     opaque,
     union,
     unknown,
@@ -33,6 +34,8 @@ Find = Callable[[tuple[str, ...]], tuple[tuple[str, ...], Columns]]
 UsedFields = Callable[[tuple[str, ...], int], frozenset[str] | str | None]
 """A function's name and an argument's place -> the fields it reads of a row given there; None: it may read all;
 a text: why what the function reads is not known. An unknown (built-in) function answers None."""
+IsMacro = Callable[[tuple[str, ...]], bool]
+"""Whether there is a macro of this name, the schema first where one is written."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Names:
 
     find: Find
     used_fields: UsedFields
+    is_macro: IsMacro
     ctes: Mapping[str, Columns] = field(default_factory=dict)
     outer: tuple[From, ...] = ()
     """The FROM clauses around this query, the nearest first."""
@@ -274,11 +278,11 @@ class _Scope:
 
     def references(self, node: exp.Expr, shadowed: frozenset[str] = frozenset()) -> References:
         """All that the value of an expression is made of; `shadowed` are the parameters of lambdas around it."""
-        if isinstance(node, exp.Column):
-            return self._column(node, shadowed)
+        if isinstance(node, exp.Column) and isinstance(node.this, exp.Identifier | exp.Star):
+            return self._column([part.name for part in node.parts], shadowed)
         if isinstance(node, exp.Exists):
             inner = node.this if isinstance(node.this, exp.Query) else None
-            return self._subquery(inner, with_filter=True) if inner is not None else unknown(_shown(node))
+            return self._exists(inner) if inner is not None else unknown(_shown(node))
         if isinstance(node, exp.Query):
             return self._subquery(node)
         if isinstance(node, exp.Lambda):
@@ -288,30 +292,44 @@ class _Scope:
             return self.references(node.expression, shadowed)
         if isinstance(node, exp.PositionalColumn | exp.Parameter | exp.Placeholder | exp.Comprehension | exp.Columns):
             return unknown(f"{_shown(node)} is not followed")
-        if isinstance(node, exp.Func | exp.Dot):
-            called = self._call(node, shadowed)
-            if called is not None:
-                return called
+        if isinstance(node, exp.Func | exp.Dot | exp.Column):
+            return self._call(node, shadowed)
         return union(self.references(child, shadowed) for child in node.iter_expressions())
 
-    def _call(self, node: exp.Expr, shadowed: frozenset[str]) -> References | None:
-        """A function that may be a macro: of a row given to it, only the fields that it reads."""
-        function = node.expression if isinstance(node, exp.Dot) else node
-        if not isinstance(function, exp.Anonymous):
-            return None
-        schema = tuple(part.name for part in node.this.find_all(exp.Identifier)) if isinstance(node, exp.Dot) else ()
-        found: list[References] = []
-        for place, argument in enumerate(function.expressions):
-            fields = self.names.used_fields((*schema, function.name), place)
+    def _call(self, node: exp.Expr, shadowed: frozenset[str]) -> References:
+        """A function, which may be a macro: of a row given to it, only the fields that it reads. What stands before its
+        name with a dot is its schema, or its first argument (`fee.abs()`), as DuckDB has it: a macro of that schema goes
+        before a column."""
+        before, function = _chain(node)
+        called = function if isinstance(function, exp.Anonymous) else function.find(exp.Anonymous)
+        if called is None or not (before or function is called):
+            return union([*self._not_followed(node), *(self.references(c, shadowed) for c in node.iter_expressions())])
+        name, found, places = (*before, called.name), [], 0
+        if before and not self.names.is_macro(name):
+            first = self._named(before, shadowed)
+            if first is not None:
+                name, found, places = (called.name,), [first], 1
+        if function is not called:  # FILTER, OVER
+            return union([*found, *(self.references(child, shadowed) for child in function.iter_expressions())])
+        if not called.expressions and isinstance(why := self.names.used_fields(name, 0), str):
+            return union([*found, unknown(why)])
+        for place, argument in enumerate(called.expressions, places):
+            fields = self.names.used_fields(name, place)
             if isinstance(fields, str):
                 found.append(unknown(fields))
             row = self._row(argument) if isinstance(fields, frozenset) else None
             if row is not None and isinstance(fields, frozenset):
-                columns = [row.named(name) for name in sorted(fields)]
+                columns = [row.named(field) for field in sorted(fields)]
                 found.append(union(c if c is not None else unknown(row.why or "a field not found") for c in columns))
             else:
                 found.append(self.references(argument, shadowed))
         return union(found)
+
+    def _not_followed(self, node: exp.Expr) -> list[References]:
+        """A macro that has the name of a function sqlglot knows, and reads tables."""
+        names = node.sql_names() if isinstance(node, exp.Func) else []
+        fields = [self.names.used_fields((name,), 0) for name in names]
+        return [unknown(why) for why in fields if isinstance(why, str)]
 
     def _row(self, argument: exp.Expr) -> Columns | None:
         """The columns of the table whose row is passed, if that is what the argument says."""
@@ -320,55 +338,49 @@ class _Scope:
             return source.columns if source else None
         return None
 
-    def _subquery(self, query: exp.Query, *, with_filter: bool = False) -> References:
-        inside = replace(self.names, outer=(self.visible, *self.names.outer))
-        found = bind_query(query, inside).all
-        select = query.unnest() if isinstance(query, exp.Subquery) else query
-        where = select.args.get("where")
-        if with_filter and isinstance(where, exp.Where) and isinstance(select, exp.Select):
-            source = _clause(select, "from")
-            parts = [*([source.this] if source is not None else []), *(select.args.get("joins") or ())]
-            names = _with_ctes(select, inside)
-            found |= _Scope(_from_parts(parts, names), names).references(where.this)
-        return found
+    def _subquery(self, query: exp.Query) -> References:
+        return bind_query(query, replace(self.names, outer=(self.visible, *self.names.outer))).all
 
-    def _column(self, node: exp.Column, shadowed: frozenset[str]) -> References:
-        parts = [part.name for part in node.parts]
+    def _exists(self, query: exp.Query) -> References:
+        """What decides whether there is a row; what the rows say, or `*`, is nothing to it."""
+        select = query.unnest() if isinstance(query, exp.Subquery) else query
+        if not isinstance(select, exp.Select):
+            return self._subquery(query)
+        names = _with_ctes(select, replace(self.names, outer=(self.visible, *self.names.outer)))
+        source = _clause(select, "from")
+        parts = [*([source.this] if source is not None else []), *(select.args.get("joins") or ())]
+        scope = _Scope(_from_parts(parts, names), names)
+        clauses = [clause.this for name in ("where", "having", "qualify") if (clause := _clause(select, name))]
+        return union(scope.references(clause) for clause in clauses)
+
+    def _column(self, parts: list[str], shadowed: frozenset[str]) -> References:
+        found = self._named(parts, shadowed)
+        return unknown(f"{'.'.join(parts)} could not be resolved") if found is None else found
+
+    def _named(self, parts: Sequence[str], shadowed: frozenset[str]) -> References | None:
         if fold(parts[0]) in shadowed:
             return NOTHING
         for visible, aliases in ((self.visible, self.aliases), *((outer, {}) for outer in self.names.outer)):
-            found = _in_from(parts, visible)
+            found = in_from(parts, visible)
             if found is None:
                 found = aliases.get(fold(parts[0]))
             if found is not None:
                 return found
-        return unknown(f"{_shown(node)} could not be resolved")
+        return None
 
 
-def _in_from(parts: list[str], visible: From) -> References | None:
-    """`column`, `table.column`, `schema.table.column`, `column.field`, or the row of a table."""
-    if len(parts) > 2 and (source := visible.source(parts[1], schema=parts[0])) is not None:
-        return _of_source(source, parts[2])
-    if len(parts) > 3 and (source := visible.source(parts[2], schema=parts[1])) is not None:
-        return _of_source(source, parts[3])
-    if len(parts) > 1 and (source := visible.source(parts[0])) is not None:
-        found = _of_source(source, parts[1])
-        if found is not None:
-            return found
-    open_sources = [source for source in visible.sources if source.columns.outputs is not None]
-    known = From(open_sources, visible.merged)
-    found = known.column(parts[0])
-    if found is not None:
-        return found
-    closed = visible.column(parts[0])
-    row = visible.source(parts[0])
-    return closed if closed is not None else row.columns.all if row is not None else None
-
-
-def _of_source(source: Source, column: str) -> References | None:
-    if source.columns.outputs is None:
-        return unknown(source.columns.why)
-    return source.columns.named(column)
+def _chain(node: exp.Expr) -> tuple[tuple[str, ...], exp.Expr]:
+    """`a.b.f(x)` as a, b and f(x); anything else as nothing and itself."""
+    if isinstance(node, exp.Column):
+        return tuple(part.name for part in node.parts[:-1]), node.this
+    names: list[str] = []
+    before = node.this if isinstance(node, exp.Dot) else None
+    while isinstance(before, exp.Dot) and isinstance(before.expression, exp.Identifier):
+        names.insert(0, before.expression.name)
+        before = before.this
+    if before is None or not isinstance(before, exp.Identifier):
+        return (), node
+    return (before.name, *names), node.expression
 
 
 def _items(star: exp.Expr, name: str) -> list[exp.Expr]:

@@ -119,6 +119,7 @@ def _bound(objects: Objects, path: Path, statement: str, names: tuple[str, ...])
             Names(
                 find=lambda parts: objects.find(parts, database=path[0], schema=path[1]),
                 used_fields=objects.used_fields,
+                is_macro=objects.is_macro,
             ),
         )
     except (SqlglotError, RecursionError) as error:

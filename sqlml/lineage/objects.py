@@ -91,21 +91,53 @@ class Objects:
             found[fold(deployment)] = found.get(fold(deployment), frozenset()) | names
         return found
 
+    def is_macro(self, function: tuple[str, ...]) -> bool:
+        return _named(function) in self.macros
+
     def used_fields(self, function: tuple[str, ...], place: int) -> frozenset[str] | str | None:
         """See `binder.UsedFields`."""
-        name, schema = fold(function[-1]), fold(function[-2]) if len(function) > 1 else "main"
+        schema, name = _named(function)
         overloads = self.macros.get((schema, name))
         if overloads is None:
             return None
         if schema in self.features:
             return self.features[schema] if place == 0 and not name.startswith("predict_values") else None
+        why = self._reads_more((schema, name), frozenset())
+        if why is not None:
+            return f"the macro {'.'.join(function)} {why}"
         fields: frozenset[str] = frozenset()
         for parameters, body in overloads:
             used = _fields_in(body, parameters[place]) if place < len(parameters) else None
-            if not isinstance(used, frozenset):
-                return used and f"the macro {'.'.join(function)} {used}"
+            if used is None:
+                return None
             fields |= used
         return fields
+
+    def _reads_more(self, macro: tuple[str, str], above: frozenset[tuple[str, str]]) -> str | None:
+        """Why what a macro says is made of more than what is given to it; None if it is not. A deployment's is not."""
+        if macro in above or macro[0] in self.features:
+            return None
+        for _, body in self.macros.get(macro, ()):
+            if len(body) > LONGEST_MACRO:
+                continue
+            try:
+                tree = parse(body)
+            except (SqlglotError, RecursionError):
+                return "could not be parsed"
+            if tree.find(exp.Query, exp.Table) is not None:
+                return "reads tables of its own"
+            for call in tree.find_all(exp.Func):
+                schema = call.parent.this.name if isinstance(call.parent, exp.Dot) else "main"
+                for name in [call.name] if isinstance(call, exp.Anonymous) else call.sql_names():
+                    why = self._reads_more((fold(schema), fold(name)), above | {macro})
+                    if why is not None:
+                        return f"calls {name}, which {why}"
+        return None
+
+
+def _named(function: tuple[str, ...]) -> tuple[str, str]:
+    """Schema and name, folded."""
+    return fold(function[-2]) if len(function) > 1 else "main", fold(function[-1])
 
 
 def _folded(path: tuple[str, ...]) -> Path:
@@ -122,18 +154,12 @@ def _candidates(parts: tuple[str, ...], database: str, schema: str) -> list[Path
     return [(parts[-3], parts[-2], parts[-1])]
 
 
-def _fields_in(body: str, parameter: str) -> frozenset[str] | str | None:
-    """The fields that a macro's body reads of a parameter; None if it uses it whole, a text if it reads tables too."""
+def _fields_in(body: str, parameter: str) -> frozenset[str] | None:
+    """The fields that a macro's body reads of a parameter; None if it uses it whole."""
     if len(body) > LONGEST_MACRO:
         return None
-    try:
-        tree = parse(body)
-    except SqlglotError:
-        return "could not be parsed"
-    if tree.find(exp.Query, exp.Table) is not None:
-        return "reads tables of its own"
     fields = set()
-    for column in tree.find_all(exp.Column):
+    for column in parse(body).find_all(exp.Column):
         names = [part.name for part in column.parts]
         if fold(names[0]) != fold(parameter):
             continue

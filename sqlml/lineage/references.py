@@ -41,13 +41,23 @@ class Columns:
     why: str = ""
 
     def renamed(self, names: Sequence[str]) -> Columns:
-        """With the first columns renamed, as `AS t(a, b)` does."""
-        if not names or self.outputs is None:
+        """With the first columns renamed, as `AS t(a, b)` does, and repeated names numbered as DuckDB numbers them in
+        anything that stands in FROM: a, a becomes a, a_1."""
+        if self.outputs is None:
             return self
         if len(names) > len(self.outputs):
             return opaque("a list of column names that is longer than the columns")
-        new = tuple(Output(name, *output[1:]) for name, output in zip(names, self.outputs, strict=False))
-        return Columns(new + self.outputs[len(names) :])
+        given: set[str] = set()
+        new = []
+        for place, output in enumerate(self.outputs):
+            base = name = names[place] if place < len(names) else output.name
+            number = 0
+            while name and fold(name) in given:
+                number += 1
+                name = f"{base}_{number}"
+            given.add(fold(name))
+            new.append(output._replace(name=name))
+        return Columns(tuple(new))
 
     def named(self, name: str) -> References | None:
         """What the column refers to; None if there is none of this name."""
@@ -131,3 +141,29 @@ class From:
                     given.add(name)
                     outputs.append(Output(output.name, self.merged[name]))
         return Columns(tuple(outputs))
+
+
+def in_from(parts: Sequence[str], visible: From) -> References | None:
+    """`column`, `table.column`, `schema.table.column`, `column.field`, or the row of a table."""
+    if len(parts) > 2 and (source := visible.source(parts[1], schema=parts[0])) is not None:
+        return _of_source(source, parts[2])
+    if len(parts) > 3 and (source := visible.source(parts[2], schema=parts[1])) is not None:
+        return _of_source(source, parts[3])
+    if len(parts) > 1 and (source := visible.source(parts[0])) is not None:
+        found = _of_source(source, parts[1])
+        if found is not None:
+            return found
+    open_sources = [source for source in visible.sources if source.columns.outputs is not None]
+    known = From(open_sources, visible.merged)
+    found = known.column(parts[0])
+    if found is not None:
+        return found
+    closed = visible.column(parts[0])
+    row = visible.source(parts[0]) if len(parts) == 1 else None
+    return closed if closed is not None else row.columns.all if row is not None else None
+
+
+def _of_source(source: Source, column: str) -> References | None:
+    if source.columns.outputs is None:
+        return unknown(source.columns.why)
+    return source.columns.named(column)

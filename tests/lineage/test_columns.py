@@ -199,10 +199,6 @@ STACKS = {
     "columns by pattern": ("SELECT COLUMNS('f.*') FROM customers", {"fee": UNKNOWN}),
     "position": ("SELECT #2 AS x, id FROM customers", {"x": UNKNOWN, "id": ID}),
     "rowid": ("SELECT rowid AS r FROM customers", {"r": UNKNOWN}),
-    "a name that two columns of a subquery have": (
-        "SELECT id_1 AS x FROM (SELECT c.id, o.id FROM customers c JOIN s.customers o ON o.id = c.id)",
-        {"x": UNKNOWN},
-    ),
 }
 
 
