@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 ERASED = "[erased: it named a key that was forgotten]"
 TOLD = re.compile(r" First: row \d+ \(.*", re.DOTALL)
 """The example at the end of what is said about parity that failed."""
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?)")
 EXAMPLE = ("row", "kind", "batch", "what")
 """What stays of an example in the evidence: neither values of a row nor what was predicted for it."""
 COUNTS = frozenset({"seconds", "pid", "rows", "total", "batch", "batches", "bytes"})
@@ -97,7 +99,7 @@ def forget(
     migrate(connection)
     folder = jobs.folder_of(database)
     job = jobs.Job("forget", deployment.name, folder, listener)
-    named = _naming(values)
+    named = _naming(connection, tables, values)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
         with atomic(connection, deployment.name):
             records.begin_change(connection, deployment.name)
@@ -182,10 +184,42 @@ def _delete(connection: Connection, table: _Table, values: Sequence[str]) -> Era
     return Erased(shown, int(row[0]) if row else 0, table.what)
 
 
-def _naming(values: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a text has every value of the key in it, as a word of its own; chance hits are erased too."""
-    words = [re.compile(rf"(?<![\w]){re.escape(value)}(?![\w])") for value in values if value.strip()]
-    return lambda text: bool(words) and all(word.search(text) for word in words)
+def _naming(connection: Connection, tables: Sequence[_Table], values: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a text has every value of the key in it, as a word of its own; chance hits are erased too.
+
+    As it was given, and as messages spell what the columns' types made of it: 4711 for 04711, a UUID in lower case."""
+    spellings = [{value} for value in values]
+    moments: list[set[datetime]] = [set() for _ in values]
+    for table in tables:
+        if len(table.keys) != len(values):
+            continue
+        for number, (value, kind) in enumerate(zip(values, table.types, strict=True)):
+            read = sql.try_cast(sql.parameter(1), kind)
+            query = exp.select(read, sql.cast(read.copy(), "VARCHAR"))
+            found = connection.execute(sql.render(query), [value]).fetchone() or ()
+            spellings[number] |= {str(spelled) for spelled in found if spelled is not None}
+            moments[number] |= {at for at in found if isinstance(at, datetime) and at.tzinfo is not None}
+    known = [({text for text in texts if text.strip()}, at) for texts, at in zip(spellings, moments, strict=True)]
+    named = [_value_named(texts, at) for texts, at in known if texts]
+    return lambda text: bool(named) and all(is_named(text) for is_named in named)
+
+
+def _value_named(spellings: set[str], moments: set[datetime]) -> Callable[[str], bool]:
+    """`moments`: with a zone, which a message may have told in any other one."""
+    quoted = {json.dumps(spelled, ensure_ascii=False)[1:-1] for spelled in spellings}  # in a line that was cut off
+    words = "|".join(re.escape(spelled) for spelled in sorted(spellings | quoted, key=len, reverse=True))
+    word = re.compile(rf"(?<![\w])(?:{words})(?![\w])")
+    return lambda text: (
+        word.search(text) is not None
+        or bool(moments and any(_moment(told) in moments for told in MOMENT.findall(text)))
+    )
+
+
+def _moment(told: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(told)
+    except ValueError:
+        return None
 
 
 def _evidence(connection: Connection, name: str) -> Erased:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sqlml import config
-from sqlml.cli import connection, options, output, views
+from sqlml.cli import connection, keys, options, output, views
 from sqlml.errors import UsageError
 
 
@@ -59,7 +58,7 @@ def lineage(
             found = rooms.of_column(opened, column or "")
             views.tree(found, tree.column_tree, as_json)
         elif key is not None:
-            views.tree(rooms.of_key(opened, name, config.names(key)), tree.key_tree, as_json)
+            views.tree(rooms.of_key(opened, name, keys.typed(opened, name, key)), tree.key_tree, as_json)
         else:
             number = None if version is None else options.version_number(version)
             if form not in ("text", "json"):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 import sqlml
-from sqlml import config
-from sqlml.cli import connection, exits, options, output, views
+from sqlml.cli import connection, exits, keys, options, output, views
 
 
 @click.command()
@@ -44,7 +43,7 @@ def replay(
         found = sqlml.replay(
             opened,
             name,
-            key=None if key is None else config.names(key),
+            key=None if key is None else keys.typed(opened, name, key),
             sample=sample,
             all_rows=all_rows,
             version=number,
@@ -71,7 +70,7 @@ def forget(name: str, key: str, why: str | None, database: str | None, as_json: 
       sqlml forget churn --key 4711
     """
     with connection.changing(database) as opened:
-        done = sqlml.forget(opened, name, config.names(key), why=why, listener=output.listener(as_json))
+        done = sqlml.forget(opened, name, keys.typed(opened, name, key), why=why, listener=output.listener(as_json))
     if as_json:
         output.as_json(done.to_dict())
     else:

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 import sqlml
-from sqlml import config, placing
-from sqlml.cli import connection, options, output
+from sqlml import placing
+from sqlml.cli import connection, keys, options, output
 from sqlml.errors import UsageError
 
 
@@ -42,8 +42,8 @@ def why(
     if as_json and (form == "html" or page is not None):
         raise UsageError("--json and a page are two answers.", hint="Give one of --json, --format html, --html FILE.")
     number = None if version is None else options.version_number(version)
-    given = config.names(key[0]) if len(key) == 1 and "," in key[0] else key
     with connection.reading(database) as opened:
+        given = keys.typed(opened, name, key[0]) if len(key) == 1 else key
         found = sqlml.why(opened, name, given, version=number, as_of=as_of)
     if as_json or form == "json":
         output.as_json(found.to_dict())

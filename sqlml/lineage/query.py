@@ -306,7 +306,7 @@ def _predictions(connection: Connection, version: Version, key: Sequence[object]
         raise UsageError(
             f"The key of {version.deployment} has {len(version.key_columns)} columns"
             f" ({', '.join(version.key_columns)}), and {len(key)} values were given.",
-            hint="Repeat --key, once per column.",
+            hint="Separate the values with commas.",
         )
     if not has_table(connection, version):
         return []

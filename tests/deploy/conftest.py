@@ -25,7 +25,12 @@ def customer_rows() -> object:
     return customers()
 
 
-COMPOSITE = {"select": ("the day", 'a"b', "it's"), "people": ("shop", "id")}
+COMPOSITE = {
+    "select": ("the day", 'a"b', "it's"),
+    "people": ("shop", "id"),
+    "parts": ("name",),
+    "events": ("amount", "day", "visit", "at"),
+}
 """Tables of tests that have another key than the customers."""
 
 

@@ -12,6 +12,7 @@ import pytest
 import sqlml
 from sqlml import cli, sql
 from sqlml.catalog import leases, records
+from sqlml.cli import keys
 from sqlml.errors import Conflict, KeyRefused, NotDeployed, UsageError
 from tests.deploy.conftest import fill
 from tests.deploy.faults import FaultyConnection, InjectedFault
@@ -192,6 +193,65 @@ def shops(shops_file: Path) -> Any:
             deploy(connection, "inputs", table="people", key=("shop", "id"))
     with copied(shops_file) as connection:
         yield connection
+
+
+def test_logs_that_spell_the_key_otherwise_are_erased_too(customer_rows: object) -> None:
+    with duckdb.connect() as connection:
+        fill(connection, customer_rows, 20)
+        connection.execute(
+            "CREATE TABLE events AS SELECT customer_id::DECIMAL(9, 2) AS amount, DATE '2024-01-01' AS day,"
+            " '0AF3c0de-0000-4000-8000-000000000001'::UUID AS visit, TIMESTAMPTZ '2024-03-01 23:30:00+00' AS at,"
+            " tenure, monthly_charges, contract FROM customers"
+        )
+        deploy(connection, table="events", key=("amount", "day", "visit", "at"))
+        connection.execute("SET TimeZone = 'Europe/Zurich'; INSERT INTO events FROM events WHERE amount = 7")
+        with pytest.raises(KeyRefused, match=r"7\.00, 2024-01-01, 0af3c0de.*, 2024-03-02 00:30:00\+01:00"):
+            sqlml.score(connection, "churn", all_rows=True)
+        connection.execute("RESET TimeZone; DELETE FROM events WHERE amount = 7")
+        visit = "0AF3C0DE000040008000000000000001"
+        done = sqlml.forget(connection, "churn", ("07", "2024-1-1", visit, "2024-03-01 23:30:00+00"))
+        assert {entry.table for entry in done.erased} == {'"churn"."predictions_v1"', "sqlml.jobs"}
+        assert mentions(connection, "7.00, 2024-01-01") == {}
+
+
+def test_a_text_that_is_a_key_is_typed_to_the_letter(
+    customer_rows: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "parts.duckdb"
+    names = ["12", '12"', "a,b", "x", " x", "", '"q"', "q"]
+    with duckdb.connect(str(path)) as connection:
+        fill(connection, customer_rows, len(names))
+        connection.execute("CREATE TABLE parts AS SELECT $1[customer_id] AS name, * FROM customers", [names])
+        deploy(connection, table="parts", key="name")
+    for name in names:
+        for command in (
+            ["why", "churn", name],
+            ["replay", "churn", "--key", name],
+            ["lineage", "churn", "--key", name],
+        ):
+            assert cli.run([*command, "-d", str(path), "--json"]) == 0
+            found = json.loads(capsys.readouterr().out)
+            assert (found.get("key") or found["rows"][0]["key"]) == {"name": name}
+    for name in ('12"', " x", '"q"'):
+        assert cli.run(["forget", "churn", "--key", name, "-d", str(path)]) == 0
+    with duckdb.connect(str(path)) as connection:
+        left = connection.execute("SELECT name FROM churn.current ORDER BY name").fetchall()
+    assert left == [("",), ("12",), ("a,b",), ("q",), ("x",)]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("north, 4711", ("north", "4711")), ('12" pipe,3', ('12" pipe', "3")), ("a,,b", ("a", "", "b")),
+        ('" a,b" ,"c ""d"""', (" a,b", 'c "d"')), ('"""x",', ('"x', "")), ("a(1,2)", ("a(1", "2)")), ('1,"2', None),
+    ],
+)  # fmt: skip
+def test_values_of_several_columns_are_told_apart(text: str, values: tuple[str, ...] | None) -> None:
+    if values is None:
+        with pytest.raises(UsageError, match="double quote"):
+            keys.listed(text)
+    else:
+        assert keys.listed(text) == values
 
 
 @needs_triggers
