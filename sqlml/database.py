@@ -174,17 +174,21 @@ def _first_line(error: BaseException) -> str:
 
 
 def refuse_open_transaction(connection: Connection) -> None:
-    """Refuse a connection on which the caller has begun a transaction: ours could not be all or nothing."""
+    """Refuse a connection on which the caller has begun a transaction: ours could not be all or nothing.
+
+    It is asked by what changes nothing. A BEGIN that fails ends the caller's transaction, and the COMMIT after it is then
+    a rollback without a word."""
     import duckdb
 
+    hint = "COMMIT or ROLLBACK it first: sqlml needs transactions of its own to leave nothing partial behind."
     try:
-        connection.execute("BEGIN")
+        first, second = (connection.execute("SELECT txid_current()").fetchone() for _ in range(2))
     except duckdb.TransactionException as error:
         raise UsageError(
-            "The connection has an open transaction.",
-            hint="COMMIT or ROLLBACK it first: sqlml needs transactions of its own to leave nothing partial behind.",
+            "The connection has an open transaction that an error has ended.", hint="ROLLBACK it first."
         ) from error
-    connection.execute("ROLLBACK")
+    if first == second:
+        raise UsageError("The connection has an open transaction.", hint=hint)
 
 
 @contextmanager

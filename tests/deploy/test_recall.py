@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,10 +179,12 @@ def test_a_live_chain_goes_on_under_the_marks(
 
 def test_refused_in_a_transaction_read_only_and_beside_another(deployed: Path) -> None:
     with sqlml.connect(deployed) as connection:
-        connection.execute("BEGIN")
-        with pytest.raises(UsageError, match="open transaction"):
-            sqlml.recall(connection, name=NAME, version=1, apply=True)
-        connection.execute("ROLLBACK")
+        connection.execute("BEGIN; CREATE TABLE begun AS SELECT 1 AS one")
+        for ask in (partial(sqlml.recall, name=NAME, version=1, apply=True), partial(sqlml.why, name=NAME, key=1)):
+            with pytest.raises(UsageError, match="open transaction"):
+                ask(connection)
+        connection.execute("COMMIT")
+        assert connection.execute("FROM begun").fetchall() == [(1,)]  # what the caller had begun is the caller's
         with leases.lease(connection, NAME, "other"), pytest.raises(Conflict, match="being worked on by job other"):
             sqlml.recall(connection, name=NAME, version=1, apply=True)
         for wrong in ({}, {"run": "a", "model": "b"}, {"name": NAME}, {"run": "a", "name": NAME}):
