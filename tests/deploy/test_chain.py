@@ -49,7 +49,7 @@ def deploy_both(connection: Any, follower: Path, source: str, *, live: bool, rea
 def real_prepare(monkeypatch: pytest.MonkeyPatch) -> Any:
     from sqlml.deploy.prepare import prepare
 
-    return lambda: monkeypatch.setattr("sqlml.deploy.prepare", prepare)
+    return lambda: monkeypatch.setattr("sqlml.deploy.routine.prepare", prepare)
 
 
 def columns_named_as_in_scored(path: Path) -> Path:
@@ -101,7 +101,7 @@ def test_a_live_chain_goes_on_when_the_upstream_version_changes(
 ) -> None:
     folder = columns_named_as_in_scored(follower)
     deploy_both(chained, folder, "churn.scored", live=True, real_prepare=real_prepare)
-    monkeypatch.setattr("sqlml.deploy.prepare", lambda *a, **k: prepared_versions["churn:2"])
+    monkeypatch.setattr("sqlml.deploy.routine.prepare", lambda *a, **k: prepared_versions["churn:2"])
     sqlml.deploy_db(chained, "churn:2")
     sqlml.score(chained, "retention")
     assert chained.execute(WRONG).fetchone() == (0,)

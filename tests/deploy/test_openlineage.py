@@ -162,7 +162,7 @@ def test_a_deploy_that_fails_before_it_has_a_name_goes_by_its_reference(
     def prepare(*_: Any, **__: Any) -> Any:
         raise NotDeployed("no such model")
 
-    monkeypatch.setattr("sqlml.deploy.prepare", prepare)
+    monkeypatch.setattr("sqlml.deploy.routine.prepare", prepare)
     with pytest.raises(NotDeployed):
         sqlml.deploy_db(connection, "churn:1")
 
