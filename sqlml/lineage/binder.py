@@ -98,8 +98,13 @@ def _bind_set_operation(query: exp.SetOperation, names: Names) -> Columns:
     if query.args.get("by_name"):
         both = {fold(o.name): o.name for o in (*right.outputs, *left.outputs)}
         order = list(dict.fromkeys(fold(o.name) for o in (*left.outputs, *right.outputs)))
+        sides = [{fold(o.name): o.how for o in c.outputs if o.how} for c in (left, right) if c.outputs is not None]
+        hows = {**sides[1], **sides[0]}
         return Columns(
-            tuple(Output(both[name], union(c.named(name) or NOTHING for c in (left, right))) for name in order)
+            tuple(
+                Output(both[name], union(c.named(name) or NOTHING for c in (left, right)), hows.get(name))
+                for name in order
+            )
         )
     if len(left.outputs) != len(right.outputs):
         return opaque(f"the sides of {query.key.upper()} seem to differ in their number of columns")

@@ -95,3 +95,14 @@ def test_a_macro_that_is_not_followed_is_named() -> None:
         [edge] = trace(connection, find(connection, "looked_at"))
 
     assert (edge.from_kind, edge.how) == ("unknown", "the macro above calls top, which reads tables of its own")
+
+
+def test_what_a_side_of_union_by_name_computes_is_kept() -> None:
+    query = "SELECT id, fee FROM customers UNION ALL BY NAME SELECT -fee AS fee, id FROM customers"
+    with duckdb.connect() as connection:
+        for statement in (*TABLES, f"CREATE VIEW looked_at AS {query}"):
+            connection.execute(statement)
+
+        edges = trace(connection, find(connection, "looked_at"))
+
+    assert [(edge.to_name, edge.how) for edge in edges] == [("looked_at.id", None), ("looked_at.fee", "-(fee)")]
