@@ -73,22 +73,34 @@ impl Bound {
     /// # Safety
     /// `chunk` holds the arguments of this call, at least one row of them.
     pub unsafe fn ready(&self, chunk: ffi::duckdb_data_chunk) -> Result<&Ready, String> {
-        // SAFETY: by this function's contract.
-        self.ready
-            .get_or_init(|| unsafe { self.prepare(chunk) })
-            .as_ref()
-            .map_err(Clone::clone)
+        let ready = match self.ready.get() {
+            Some(ready) => ready,
+            None => {
+                let key = self.key.as_ref().map_err(Clone::clone)?;
+                let types = self.types.as_ref().map_err(Clone::clone)?;
+                // That it is not loaded is not kept: a prepared statement may be executed again when it is.
+                // SAFETY: by this function's contract.
+                let model = unsafe { self.model(key, chunk)? };
+                self.ready
+                    // SAFETY: by this function's contract.
+                    .get_or_init(|| unsafe { self.prepare(key, types.as_deref(), model, chunk) })
+            }
+        };
+        ready.as_ref().map_err(Clone::clone)
     }
 
     /// # Safety
     /// As `ready`.
-    unsafe fn prepare(&self, chunk: ffi::duckdb_data_chunk) -> Result<Ready, String> {
-        let key = self.key.as_ref().map_err(Clone::clone)?;
-        let types = self.types.as_ref().map_err(Clone::clone)?;
+    unsafe fn prepare(
+        &self,
+        key: &str,
+        types: Option<&str>,
+        model: Arc<Model>,
+        chunk: ffi::duckdb_data_chunk,
+    ) -> Result<Ready, String> {
         let leading = self.leading.count();
         // SAFETY: the arguments are those of the registered function: what `Leading` says, then the columns.
         unsafe {
-            let model = self.model(key, chunk)?;
             let Some(how) = self.how(&model) else {
                 let why = format!(
                     "has the outputs {}, which {} does not fit",
@@ -109,7 +121,7 @@ impl Bound {
                 );
                 return Err(told(key, &why));
             }
-            let letters = types.as_ref().map(String::as_bytes);
+            let letters = types.map(str::as_bytes);
             let wanted = wanted(inputs, letters).map_err(|why| told(key, &why))?;
             let mut readings = Vec::with_capacity(count);
             for (index, (input, wanted)) in inputs.iter().zip(wanted).enumerate() {
