@@ -83,6 +83,15 @@ def by_onnxruntime(model: bytes, feeds: Mapping[str, np.ndarray[Any, Any]]) -> n
 
 def natively(connection: duckdb.DuckDBPyConnection, model: bytes, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Any:
     """The same from `sqlml_outputs`; fails if another engine than the native one answers."""
+    described, found = answered(connection, model, feeds)
+    assert described.startswith("native: "), described
+    return found
+
+
+def answered(
+    connection: duckdb.DuckDBPyConnection, model: bytes, feeds: Mapping[str, np.ndarray[Any, Any]]
+) -> tuple[str, Any]:
+    """What `sqlml_describe` says of the model, and what `sqlml_outputs` answers."""
     columns = {}
     for name, values in feeds.items():
         for place, column in enumerate(values.reshape(len(values), -1).T):
@@ -90,12 +99,11 @@ def natively(connection: duckdb.DuckDBPyConnection, model: bytes, feeds: Mapping
     key = hashlib.sha256(model).hexdigest()
     assert connection.execute("SELECT sqlml_load($1::BLOB)", [model]).fetchall() == [(key,)]
     described = connection.execute("SELECT sqlml_describe($1)", [key]).fetchall()[0][0]
-    assert described.startswith("native: "), described
     connection.register("feeds", pa.table(columns))
     arguments = ", ".join(f'feeds."{name}"' for name in columns)
     found = connection.execute(f"SELECT sqlml_outputs('{key}', NULL, NULL::BLOB, {arguments}) FROM feeds").fetchall()
     connection.unregister("feeds")
-    return np.array([row[0] for row in found], dtype=float)
+    return described, np.array([row[0] for row in found], dtype=float)
 
 
 def check(

@@ -18,7 +18,8 @@ fn cast(node: &Node, inputs: &[Value], builder: &mut Builder) -> Result<Vec<Valu
         Some(8) => Op::Cast(Kind::Code),
         Some(9) => Op::Cast(Kind::Bool),
         Some(11) => Op::Cast(Kind::F64),
-        to => return unsupported(format!("a cast to type {to:?}")),
+        Some(to) => return unsupported(format!("a cast to ONNX's type {to}")),
+        None => return unsupported("a cast to nothing"),
     };
     to(op, given(inputs, 0)?, builder)
 }
