@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +19,13 @@ from sqlml.catalog.records import Deployment, Version
 from sqlml.database import atomic, checkpoint, facts, refuse_open_transaction, require_writable
 from sqlml.deploy.switch import followers
 from sqlml.differences import GONE, TODO
-from sqlml.errors import BindingError, NotDeployed, UsageError
+from sqlml.errors import BindingError, Conflict, NotDeployed, UsageError
 from sqlml.kept import table_name as inputs_table
 from sqlml.labels.tables import table_name as labels_table
 from sqlml.recomputing import is_key
 from sqlml.relation import Relation, find, table_exists
 from sqlml.replaying import key_values
+from sqlml.spelling import naming
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 ERASED = "[erased: it named a key that was forgotten]"
 TOLD = re.compile(r" First: row \d+ \(.*", re.DOTALL)
 """The example at the end of what is said about parity that failed."""
-MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::?\d\d)?)")
 EXAMPLE = ("row", "kind", "batch", "what")
 """What stays of an example in the evidence: neither values of a row nor what was predicted for it."""
 COUNTS = frozenset({"seconds", "pid", "rows", "total", "batch", "batches", "bytes"})
@@ -78,31 +77,34 @@ def forget(
     """Erase a key from everything that the database holds of a deployment, in one transaction.
 
     Predictions and kept inputs of every version, `<name>.inputs` where sqlml made it, examples in the evidence, and lines
-    of logs that name it. The source is not ours: a key that is still in it is predicted again by the next score.
+    of logs that name it; also after `undeploy`, which leaves the tables. The source is not ours: a key that is still in it is predicted again by the next score.
 
     Args:
         key: A value per key column, in their order; texts are read as the columns' types.
         why: Kept in the history; the key is not.
 
     Raises:
-        NotDeployed: there is no such deployment, or it stores no predictions.
+        NotDeployed: there is no such deployment, nor was there, or it stores no predictions.
         UsageError: another number of values than key columns, NULL, or values that no key of it can have.
         Conflict: another routine works on the deployment.
     """
     refuse_open_transaction(connection)
     database = facts(connection)
     require_writable(database)
-    deployment = records.deployment(connection, name)
+    deployment, is_there = _deployment(connection, name)
     values = key_values(key)
     tables = list(_tables(connection, deployment))
     _refuse_no_key(connection, deployment, tables, values)
     migrate(connection)
     folder = jobs.folder_of(database)
     job = jobs.Job("forget", deployment.name, folder, listener)
-    named = _naming(connection, tables, values)
+    named = naming(connection, [table.types for table in tables], values)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
         with atomic(connection, deployment.name):
-            records.begin_change(connection, deployment.name)
+            if is_there:
+                records.begin_change(connection, deployment.name)
+            elif records.find_deployment(connection, deployment.name) is not None:
+                raise Conflict(f"{deployment.name} was deployed in the meantime; nothing was erased. Run it again.")
             erased = [_delete(connection, table, values) for table in tables]
             erased += [_evidence(connection, deployment.name), _logs(connection, deployment.name, named)]
             erased.append(_failures(connection, deployment.name, named))
@@ -112,10 +114,23 @@ def forget(
         erased.append(_log_files(folder, job, named))
         checkpoint(connection)  # so that the write-ahead log does not repeat what was erased
         in_source = _in_source(connection, deployment, values)
-        left = tuple(_left(connection, deployment, tables, values, in_source, named, database.path))
+        left = tuple(_left(connection, deployment, tables, values, in_source, is_there, named, database.path))
         done = Forgotten(deployment.name, tuple(entry for entry in erased if entry.rows), left, in_source, job.id)
         job.log("forget", f"{done.rows:,} rows erased in {len(done.erased)} tables")
     return done
+
+
+def _deployment(connection: Connection, name: str) -> tuple[Deployment, bool]:
+    """The deployment, and whether it is there: of one that was undeployed, what its last version says of it."""
+    known = records.name_of(connection, name)
+    found = records.find_deployment(connection, known)
+    if found is not None:
+        return found, True
+    last = records.versions(connection, known)[-1]
+    model = last.model_name or last.reference
+    owns = last.source == sql.quote_path(known, "inputs") and table_exists(connection, (known, "inputs"))
+    at = last.deployed_at
+    return Deployment(known, None, model, last.source, last.key_columns, False, owns, None, 0, at, at), False
 
 
 @dataclass(frozen=True)
@@ -182,44 +197,6 @@ def _delete(connection: Connection, table: _Table, values: Sequence[str]) -> Era
     erase = exp.delete(sql.table(*table.path)).where(is_key(table.keys, table.types))
     row = connection.execute(sql.render(erase), list(values)).fetchone()
     return Erased(shown, int(row[0]) if row else 0, table.what)
-
-
-def _naming(connection: Connection, tables: Sequence[_Table], values: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a text has every value of the key in it, as a word of its own; chance hits are erased too.
-
-    As it was given, and as messages spell what the columns' types made of it: 4711 for 04711, a UUID in lower case."""
-    spellings = [{value} for value in values]
-    moments: list[set[datetime]] = [set() for _ in values]
-    for table in tables:
-        if len(table.keys) != len(values):
-            continue
-        for number, (value, kind) in enumerate(zip(values, table.types, strict=True)):
-            read = sql.try_cast(sql.parameter(1), kind)
-            query = exp.select(read, sql.cast(read.copy(), "VARCHAR"))
-            found = connection.execute(sql.render(query), [value]).fetchone() or ()
-            spellings[number] |= {str(spelled) for spelled in found if spelled is not None}
-            moments[number] |= {at for at in found if isinstance(at, datetime) and at.tzinfo is not None}
-    known = [({text for text in texts if text.strip()}, at) for texts, at in zip(spellings, moments, strict=True)]
-    named = [_value_named(texts, at) for texts, at in known if texts]
-    return lambda text: bool(named) and all(is_named(text) for is_named in named)
-
-
-def _value_named(spellings: set[str], moments: set[datetime]) -> Callable[[str], bool]:
-    """`moments`: with a zone, which a message may have told in any other one."""
-    quoted = {json.dumps(spelled, ensure_ascii=False)[1:-1] for spelled in spellings}  # in a line that was cut off
-    words = "|".join(re.escape(spelled) for spelled in sorted(spellings | quoted, key=len, reverse=True))
-    word = re.compile(rf"(?<![\w])(?:{words})(?![\w])")
-    return lambda text: (
-        word.search(text) is not None
-        or bool(moments and any(_moment(told) in moments for told in MOMENT.findall(text)))
-    )
-
-
-def _moment(told: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(told)
-    except ValueError:
-        return None
 
 
 def _evidence(connection: Connection, name: str) -> Erased:
@@ -351,11 +328,14 @@ def _left(
     tables: Sequence[_Table],
     values: Sequence[str],
     in_source: bool | None,
+    is_there: bool,
     named: Callable[[str], bool],
     path: str | None,
 ) -> Iterator[str]:
     source = deployment.source
-    if in_source:
+    if in_source and not is_there:
+        yield f"{source} has the key still."
+    elif in_source:
         yield f"{source} has the key still, and the next score predicts it again: delete it there first."
     elif in_source is None and source is not None:
         yield f"{source} could not be read: if the key is still in it, the next score predicts it again."

@@ -142,6 +142,21 @@ def deployment(connection: Connection, name: str) -> Deployment:
     return found
 
 
+def name_of(connection: Connection, name: str) -> str:
+    """The name as it is spelled, also of a deployment that was undeployed: its predictions may be there still.
+
+    Raises:
+        NotDeployed: there is none, nor was there.
+    """
+    if find_deployment(connection, name) is None and applied(connection):
+        row = connection.execute(
+            "SELECT deployment FROM sqlml.versions WHERE lower(deployment) = lower(?) LIMIT 1", [name]
+        ).fetchone()
+        if row:
+            return str(row[0])
+    return deployment(connection, name).name
+
+
 def versions(connection: Connection, name: str) -> list[Version]:
     """All versions of a deployment, in order, also after it was undeployed."""
     migration = applied(connection)

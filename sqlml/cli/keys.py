@@ -18,11 +18,11 @@ def typed(connection: Connection, name: str, text: str) -> tuple[str, ...]:
     """The values of a key of this deployment. Where it has one column, the text is the value, to the letter.
 
     Raises:
-        NotDeployed: there is no such deployment.
+        NotDeployed: there is no such deployment, nor was there.
         UsageError: a double quote begins a value and does not end it.
     """
-    deployment = records.deployment(connection, name)
-    widths = {len(version.key_columns) for version in records.versions(connection, deployment.name)}
+    known = records.versions(connection, records.name_of(connection, name))
+    widths = {len(version.key_columns) for version in known}
     return (text,) if widths - {0} == {1} else listed(text)
 
 

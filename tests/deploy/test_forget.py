@@ -291,6 +291,21 @@ def test_nothing_is_forgotten_beside_another_job(shops: Any) -> None:
         sqlml.forget(shops, "nothing", 1)
 
 
+def test_a_key_goes_from_what_undeploy_left(shops_file: Path, shops: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = shops.execute("SELECT path FROM duckdb_databases() WHERE NOT internal").fetchone()[0]
+    sqlml.undeploy(shops, "churn")
+    done = sqlml.forget(shops, "Churn", ("b", 3))
+    assert [(entry.table, entry.rows) for entry in done.erased] == [
+        ('"churn"."predictions_v1"', 1), ('"churn"."inputs_v1"', 1)
+    ]  # fmt: skip
+    assert '"main"."people" has the key still.' in done.left
+    assert [e.action for e in sqlml.history(shops, "churn")][:2] == ["forget", "undeploy"]
+    shops.close()
+    assert cli.run(["forget", "churn", "--key", "c,4", "-d", path]) == 0
+    assert cli.run(["forget", "nothing", "--key", "1", "-d", path]) == 3
+    assert "no deployment 'nothing'" in capsys.readouterr().err
+
+
 def test_the_command_line_says_what_was_erased(
     shops_file: Path, shops: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
