@@ -151,24 +151,31 @@ def of_deployment(connection: Connection, name: str, version: int | None = None)
     into: dict[tuple[str, str], list[Edge]] = {}
     for edge in found:
         into.setdefault((edge.to_kind, edge.to_name), []).append(edge)
-    features = tuple(
-        Feature(c.name, c.type, _made_of(into, "feature", c.name, frozenset())) for c in chosen.contract.columns
-    )
+    known: dict[tuple[str, str], tuple[Column, ...]] = {}
+    features = tuple(Feature(c.name, c.type, _made_of(into, "feature", c.name, known)) for c in chosen.contract.columns)
     ends = tuple(edge.to_name for edge in found if edge.to_kind in {"prediction", "function"})
     return DeploymentLineage(_origin(chosen), chosen.source, features, ends, changed)
 
 
 def _made_of(
-    into: dict[tuple[str, str], list[Edge]], kind: str, name: str, above: frozenset[str]
+    into: dict[tuple[str, str], list[Edge]],
+    kind: str,
+    name: str,
+    known: dict[tuple[str, str], tuple[Column, ...]],
 ) -> tuple[Column, ...]:
+    """What is made of the same is the same object: through views over views there may be millions of ways."""
+    if (kind, name) in known:
+        return known[kind, name]
+    known[kind, name] = ()  # what leads back to itself ends there
     found = []
     for edge in into.get((kind, name), ()):
         if edge.from_kind == "unknown":
             found.append(Column("unknown", "unknown", why_unknown=edge.how))
-        elif edge.from_name not in above:
-            below = _made_of(into, edge.from_kind, edge.from_name, above | {edge.from_name})
+        else:
+            below = _made_of(into, edge.from_kind, edge.from_name, known)
             found.append(Column(edge.from_name, edge.from_kind, edge.how, None, below))
-    return tuple(found)
+    known[kind, name] = tuple(found)
+    return known[kind, name]
 
 
 def _origin(version: Version) -> Origin:

@@ -76,16 +76,22 @@ def _stored(manifest: StoreManifest) -> Node:
 
 
 def _feature(feature: Feature) -> Node:
-    return Node(f"{feature.name} {feature.type}", tuple(map(_column, feature.made_of)))
+    seen: set[str] = set()
+    return Node(f"{feature.name} {feature.type}", tuple(_column(column, seen) for column in feature.made_of))
 
 
-def _column(column: Column) -> Node:
+def _column(column: Column, seen: set[str]) -> Node:
+    """`seen` are the feature's columns that were shown already with what they are made of."""
     if column.why_unknown is not None:
         return Node(f"unknown: {column.why_unknown}")
     if column.kind == "constant":
         return Node(f"constant: {column.name}")
     # A feature's own column has a cast as `how`; further down it is the expression of the view above.
-    return Node(column.name + (f" ({column.how})" if column.how else ""), tuple(map(_column, column.made_of)))
+    text = column.name + (f" ({column.how})" if column.how else "")
+    if column.name in seen and column.made_of:
+        return Node(f"{text}: see above")
+    seen.add(column.name)
+    return Node(text, tuple(_column(below, seen) for below in column.made_of))
 
 
 def column_tree(lineage: ColumnLineage) -> Node:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -90,6 +90,7 @@ class _Bases:
 
     places: Places
     into: Mapping[tuple[str, str], Sequence[Edge]]
+    known: dict[tuple[str, str], tuple[MadeOf, ...]] = field(default_factory=dict)
 
     def of(self, kind: str, name: str) -> tuple[MadeOf, ...]:
         """IDENTITY where the value is passed on by every view in between."""
@@ -97,7 +98,7 @@ class _Bases:
         for edge in self.into.get((kind, name), ()):
             # What a feature or a key has as `how` is the cast that binds it, which changes no value.
             is_plain = edge.how is None or kind != "column"
-            for end in self._ends(edge, frozenset()):
+            for end in self._ends(edge.from_kind, edge.from_name):
                 found[end if is_plain else replace(end, subtype=TRANSFORMATION)] = None
         return tuple(found)
 
@@ -105,16 +106,23 @@ class _Bases:
         found = (replace(end, subtype=TRANSFORMATION) for end in self.of("feature", name))
         return tuple(replace(end, description=end.description or description) for end in found)
 
-    def _ends(self, edge: Edge, above: frozenset[str]) -> Iterable[MadeOf]:
-        if edge.from_kind not in {"column", "file"} or edge.from_name in above:
-            return
-        steps = self.into.get(("column", edge.from_name), ())
-        if edge.from_kind == "file" or any(step.from_kind == "unknown" for step in steps) or not steps:
+    def _ends(self, kind: str, name: str) -> tuple[MadeOf, ...]:
+        """Each column is followed once, however many ways lead to it: through views over views there are millions."""
+        if kind not in {"column", "file"}:
+            return ()
+        if (kind, name) in self.known:
+            return self.known[kind, name]
+        self.known[kind, name] = ()  # what leads back to itself ends there
+        steps = self.into.get(("column", name), ())
+        found: dict[MadeOf, None] = {}
+        if kind == "file" or any(step.from_kind == "unknown" for step in steps) or not steps:
             why = next((step.how for step in steps if step.from_kind == "unknown"), None)
-            yield self.column(edge.from_kind, edge.from_name, why)
+            found[self.column(kind, name, why)] = None
         for step in steps:
-            for end in self._ends(step, above | {edge.from_name}):
-                yield end if step.how is None else replace(end, subtype=TRANSFORMATION)
+            for end in self._ends(step.from_kind, step.from_name):
+                found[end if step.how is None else replace(end, subtype=TRANSFORMATION)] = None
+        self.known[kind, name] = tuple(found)
+        return self.known[kind, name]
 
     def column(self, kind: str, name: str, why_unknown: str | None = None) -> MadeOf:
         *parts, column = split_name(name)

@@ -14,6 +14,7 @@ from sqlml.catalog import records
 from sqlml.catalog.migrations import migrate
 from sqlml.errors import BindingError, DatabaseError, NotDeployed, UsageError
 from sqlml.lineage import tree
+from sqlml.openlineage.describing import described
 from sqlml.relation import find
 from sqlml.signature import Column, Signature
 
@@ -294,3 +295,26 @@ def test_a_view_that_renames_a_column_to_other_letters_only_is_followed(connecti
     (tenure, _) = lineage.of_deployment(connection, "spelled").features
 
     assert [base for column in tenure.made_of for base in column.bases()] == ["customers.Tenure"]
+
+
+def test_a_column_that_millions_of_ways_lead_to_is_followed_and_shown_once(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    for number in range(30):
+        before = f"mixed{number - 1}" if number else "enriched"
+        connection.execute(
+            f"CREATE VIEW mixed{number} AS SELECT customer_id, tenure + fee AS tenure, tenure - fee AS fee FROM {before}"
+        )
+    deploy(connection, "mixed", 1, CHURN, "mixed29")
+
+    shown = list(tree.lines(tree.deployment_tree(lineage.of_deployment(connection, "mixed"))))
+    [version] = records.versions(connection, "mixed")
+    (source, *_), [output] = described(connection, version, find(connection, "mixed29"), None)
+
+    assert 200 < len(shown) < 300
+    assert any(line.endswith("mixed0.fee (tenure + fee): see above") for line in shown)
+    assert {(made.column, made.subtype) for made in source.made_of["fee"]} == {
+        ("Tenure", "TRANSFORMATION"),
+        ("monthly", "TRANSFORMATION"),
+    }
+    assert {made.column for made in output.made_of["prediction"]} == {"Tenure", "monthly"}
