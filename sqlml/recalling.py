@@ -14,7 +14,7 @@ from sqlml.catalog.recalls import Mark
 from sqlml.connecting import prepare_connection
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
 from sqlml.deploy.switch import followers
-from sqlml.errors import Conflict, UsageError
+from sqlml.errors import Conflict, NotDeployed, UsageError, choices
 from sqlml.lineage.dependents import Dependent, Dependents, dependents
 
 if TYPE_CHECKING:
@@ -159,8 +159,11 @@ def _asked(connection: Connection, name: str | None, version: int | None, **give
                 hint=f"For example: sqlml recall {(names or ['churn'])[0]} --version 1",
             )
         name = names[0]
-    deployment = records.deployment(connection, name)
-    return "version", f"{deployment.name} v{records.version(connection, deployment, version).version}"
+    known = records.name_of(connection, name)
+    numbers = [v.version for v in records.versions(connection, known)]
+    if version not in numbers:
+        raise NotDeployed(f"{known} has no deployment version {version}.", hint=choices([str(n) for n in numbers]))
+    return "version", f"{known} v{version}"
 
 
 def _told(connection: Connection, found: Dependents) -> Recalled:

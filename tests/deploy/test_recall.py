@@ -139,6 +139,9 @@ def test_one_scoring_is_recalled_and_a_recall_for_something_else_stands(deployed
         sqlml.recall(connection, model=digest, undo=True)
         again = sqlml.recall(connection, model=digest, apply=True)
         assert (again.dependents.rows, again.marked, again.active) == (400, ("my model v2",), ())
+        assert sqlml.recall(connection, name="My Model", version=2).dependents.rows == 400
+        with pytest.raises(NotDeployed, match="no deployment version 9"):
+            sqlml.depends(connection, name=NAME, version=9)
         with pytest.raises(Refused, match="is recalled"):  # another number, the same bytes
             sqlml.deploy_db(connection, "churn:2", name="another", table="customers", key="customer_id")
 
