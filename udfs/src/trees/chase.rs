@@ -2,6 +2,7 @@
 //! so as many nodes as possible are asked for before any is needed.
 
 use super::leaves::{Number, Trees};
+use super::lines::Lines;
 use super::plain::{PlainNode, PlainTree};
 use super::work::by_rows;
 use crate::isa::Isa;
@@ -117,7 +118,14 @@ impl<N: Number + Trees> Chase<N> {
         }
     }
 
-    pub fn run(&self, isa: Isa, ranks: &[u32], rows: usize, by_row: &mut Vec<u32>, sums: &mut [N]) {
+    pub fn run(
+        &self,
+        isa: Isa,
+        ranks: &[u32],
+        rows: usize,
+        by_row: &mut Lines<u32>,
+        sums: &mut [N],
+    ) {
         by_rows(ranks, self.stride, rows, by_row);
         for group in &self.groups {
             for first in (0..rows).step_by(ROWS) {

@@ -1,6 +1,7 @@
 //! Trees that are nearly complete: the nodes of 16 trees side by side, and a row goes down all of them at once.
 
 use super::leaves::Number;
+use super::lines::Lines;
 use super::plain::{PlainNode, PlainTree};
 use super::work::by_rows;
 use crate::isa::Isa;
@@ -63,7 +64,14 @@ impl<N: Number> Descend<N> {
         }
     }
 
-    pub fn run(&self, isa: Isa, ranks: &[u16], rows: usize, by_row: &mut Vec<u32>, sums: &mut [N]) {
+    pub fn run(
+        &self,
+        isa: Isa,
+        ranks: &[u16],
+        rows: usize,
+        by_row: &mut Lines<u32>,
+        sums: &mut [N],
+    ) {
         by_rows(ranks, self.stride, rows, by_row);
         for group in &self.groups {
             // What lies behind the rows has ranks of other rows or 0: of existing columns, and of no consequence.

@@ -4,6 +4,7 @@ use super::chase::Chase;
 use super::descend::Descend;
 use super::ensemble::{Aggregate, Ensemble};
 use super::leaves::Number;
+use super::lines::Lines;
 use super::plain::{plain, PlainTree};
 use super::rank::{searches, RankLane, Ranks, MOST_U16, MOST_U24, MOST_U8};
 use super::select::{Arena, Select};
@@ -133,7 +134,7 @@ impl<N: Number> Forest<N> {
         &self,
         features: &[Feature<'_>],
         rows: usize,
-        ranks: &mut Vec<L>,
+        ranks: &mut Lines<L>,
         values: &mut Vec<f64>,
     ) {
         rank_columns(
@@ -233,7 +234,7 @@ impl Costs {
 
 /// Steps of selecting: one for each inner node.
 fn select_steps(trees: &[PlainTree]) -> f64 {
-    let of_tree = |tree: &PlainTree| match tree.leaves() > super::select::MOST_LEAVES {
+    let of_tree = |tree: &PlainTree| match tree.leaves() > super::steps::MOST_LEAVES {
         true => f64::INFINITY,
         false => tree.splits() as f64,
     };

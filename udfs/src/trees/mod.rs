@@ -19,6 +19,7 @@ mod forest;
 mod leaves;
 #[cfg(target_arch = "x86_64")]
 mod leaves_x86;
+mod lines;
 #[cfg(test)]
 mod list_tests;
 mod plain;
@@ -33,6 +34,7 @@ mod select_x86;
 #[cfg(test)]
 mod shape_tests;
 mod step;
+mod steps;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]

@@ -1,39 +1,17 @@
 //! Small trees without a branch: for a block of rows every node is computed, from the leaves up.
 //!
 //! One step is `d = rank <= bin ? yes : no` over a block, where `yes` and `no` are exit numbers: constants at first, then
-//! what steps before have left. Steps have one form (constants are read from a table with a stride of 0), so nothing is
-//! decoded and no jump is predicted.
+//! what steps before have left. Steps have one form (constants are read from a table with a stride of 0) after those between
+//! two leaves, so nothing is decoded and no jump is predicted.
 
 use super::forest::whole;
 use super::leaves::{padded, Exits, Number, TOGETHER};
-use super::plain::{PlainNode, PlainTree};
+use super::plain::PlainTree;
 use super::rank::Lane;
+use super::steps::{program, slot, Step, Steps, BLOCK, MOST_LEAVES, SLOTS, WIDTH};
 use crate::isa::Isa;
 use crate::program::CHUNK;
 use std::marker::PhantomData;
-
-/// Bytes of a block of one column: of 256, a tree's steps are read twice as often (8 % slower with AVX-512, no other with AVX2).
-pub(super) const BLOCK: usize = 512;
-/// Bytes of a constant in the table: the widest register.
-pub(super) const WIDTH: usize = 64;
-pub(super) const MOST_LEAVES: usize = 256;
-/// What a tree of 256 leaves needs at most when the larger side goes first: log2(256), and one.
-const SLOTS: usize = 10;
-
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-pub(super) struct Step {
-    /// Where the column begins in the ranks, in bytes.
-    pub column: u32,
-    /// The bin in every lane of 32 bits.
-    pub bin: u32,
-    /// Where the operands begin in the arena, in bytes, and 1 or 0: whether they move with the rows.
-    pub yes: u16,
-    pub no: u16,
-    pub yes_moves: bool,
-    pub no_moves: bool,
-    pub to: u16,
-}
 
 /// Constants, then slots. All threads of a process may share the constants; slots are a thread's.
 #[repr(C, align(64))]
@@ -63,106 +41,6 @@ impl Arena {
     }
 }
 
-const fn constant(leaf: u32) -> u16 {
-    (leaf as usize * WIDTH) as u16
-}
-
-const fn slot(number: usize) -> u16 {
-    (MOST_LEAVES * WIDTH + number * BLOCK) as u16
-}
-
-/// Steps whose last one leaves leaf numbers in slot 0; None for a tree of one leaf or too many.
-pub(super) fn program<L: Lane>(tree: &PlainTree) -> Option<Vec<Step>> {
-    let leaves = tree.leaves();
-    if !(2..=MOST_LEAVES).contains(&leaves) {
-        return None;
-    }
-    let needs = needs(tree);
-    let mut steps = Vec::with_capacity(leaves - 1);
-    // Where each node's exits are: of a leaf its constant, of a branch the slot once its step is there.
-    let mut place: Vec<Option<u16>> = tree
-        .nodes
-        .iter()
-        .map(|node| match node {
-            PlainNode::Leaf(leaf) => Some(constant(*leaf)),
-            PlainNode::Split { .. } => None,
-        })
-        .collect();
-    let mut free: Vec<u16> = (0..SLOTS).rev().map(slot).collect();
-    let mut waiting = vec![0usize];
-    while let Some(&at) = waiting.last() {
-        let PlainNode::Split {
-            column,
-            bin,
-            yes,
-            no,
-        } = tree.nodes[at]
-        else {
-            waiting.pop();
-            continue;
-        };
-        let (left, right) = (yes as usize, no as usize);
-        let (Some(from_yes), Some(from_no)) = (place[left], place[right]) else {
-            // The side that needs more slots comes first, so it goes onto the stack last.
-            let first_left = needs[left] >= needs[right];
-            let order = if first_left {
-                [right, left]
-            } else {
-                [left, right]
-            };
-            waiting.extend(order.into_iter().filter(|child| place[*child].is_none()));
-            continue;
-        };
-        waiting.pop();
-        let (yes_moves, no_moves) = (from_yes >= slot(0), from_no >= slot(0));
-        free.extend(
-            [(from_yes, yes_moves), (from_no, no_moves)]
-                .into_iter()
-                .filter(|(_, moves)| *moves)
-                .map(|(place, _)| place),
-        );
-        free.sort_unstable_by(|a, b| b.cmp(a));
-        let to = free.pop()?;
-        place[at] = Some(to);
-        let bin = if size_of::<L>() == 1 {
-            bin * 0x0101_0101
-        } else {
-            bin * 0x0001_0001
-        };
-        let column = column * (CHUNK * size_of::<L>()) as u32;
-        steps.push(Step {
-            column,
-            bin,
-            yes: from_yes,
-            no: from_no,
-            yes_moves,
-            no_moves,
-            to,
-        });
-    }
-    // The lowest free slot is always taken: the root's is the first.
-    steps
-        .last()
-        .is_some_and(|last| last.to == slot(0))
-        .then_some(steps)
-}
-
-/// Slots that computing a node takes (Sethi and Ullman's numbers); children stand behind their parents.
-fn needs(tree: &PlainTree) -> Vec<u8> {
-    let mut needs = vec![0u8; tree.nodes.len()];
-    for at in (0..tree.nodes.len()).rev() {
-        if let PlainNode::Split { yes, no, .. } = tree.nodes[at] {
-            let (left, right) = (needs[yes as usize], needs[no as usize]);
-            needs[at] = if left == right {
-                left + 1
-            } else {
-                left.max(right)
-            };
-        }
-    }
-    needs
-}
-
 /// Trees as steps, with what their leaves add.
 pub(super) struct Select<L, N> {
     trees: Vec<Selected<N>>,
@@ -172,6 +50,8 @@ pub(super) struct Select<L, N> {
 struct Selected<N> {
     /// None for a tree of one leaf.
     steps: Vec<Step>,
+    /// Of them, how many choose between two leaves and come first.
+    pairs: usize,
     /// Targets with the values of all leaves.
     leaves: Vec<(u32, Box<[N]>)>,
 }
@@ -179,8 +59,8 @@ struct Selected<N> {
 impl<L: SelectLane, N: Number> Select<L, N> {
     pub fn new(trees: &[PlainTree]) -> Option<Select<L, N>> {
         let trees = trees.iter().enumerate().map(|(number, tree)| {
-            let mut steps = if tree.leaves() == 1 {
-                Vec::new()
+            let Steps { mut steps, pairs } = if tree.leaves() == 1 {
+                Steps::default()
             } else {
                 program::<L>(tree)?
             };
@@ -197,6 +77,7 @@ impl<L: SelectLane, N: Number> Select<L, N> {
             });
             Some(Selected {
                 steps,
+                pairs,
                 leaves: leaves.collect(),
             })
         });
@@ -215,7 +96,10 @@ impl<L: SelectLane, N: Number> Select<L, N> {
                 for (tree, number) in trees.iter().zip(SLOTS..) {
                     match tree.steps.is_empty() {
                         true => arena.slots[number].fill(0),
-                        false => L::block(isa, &tree.steps, &ranks[first..], arena),
+                        false => {
+                            let steps = tree.steps.split_at(tree.pairs);
+                            L::block(isa, steps, &ranks[first..], arena);
+                        }
                     }
                 }
                 let mut slots = arena.slots[SLOTS..].iter();
@@ -272,8 +156,9 @@ fn together<'a, N>(
 
 /// What differs between ranks of one and of two bytes.
 pub(super) trait SelectLane: Lane {
-    /// Runs the steps over one block. `ranks` begins at the block's first row.
-    fn block(isa: Isa, steps: &[Step], ranks: &[Self], arena: &mut Arena);
+    /// Runs the steps, those that choose between two leaves and then the others, over one block. `ranks` begins at its first
+    /// row.
+    fn block(isa: Isa, steps: (&[Step], &[Step]), ranks: &[Self], arena: &mut Arena);
     /// The exit numbers as bytes, in the slot itself or in `bytes`.
     fn exits<'a>(slot: &'a [u8; BLOCK], bytes: &'a mut [u8; BLOCK]) -> &'a [u8];
 }
@@ -281,7 +166,7 @@ pub(super) trait SelectLane: Lane {
 macro_rules! select_lane {
     ($lane:ty, $avx512:ident, $avx2:ident, $exits:ident) => {
         impl SelectLane for $lane {
-            fn block(isa: Isa, steps: &[Step], ranks: &[Self], arena: &mut Arena) {
+            fn block(isa: Isa, steps: (&[Step], &[Step]), ranks: &[Self], arena: &mut Arena) {
                 match isa {
                     // SAFETY: the processor has the instructions; a chunk of ranks for every column holds whole blocks.
                     #[cfg(target_arch = "x86_64")]
@@ -293,7 +178,10 @@ macro_rules! select_lane {
                     Isa::Avx2 => unsafe {
                         super::select_x86::$avx2(steps, ranks.as_ptr().cast(), arena)
                     },
-                    _ => run(steps, ranks, arena),
+                    _ => {
+                        run(steps.0, ranks, arena);
+                        run(steps.1, ranks, arena);
+                    }
                 }
             }
 

@@ -1,17 +1,37 @@
 //! The steps of `select` with AVX-512 and AVX2.
 
-use super::select::{Arena, Step, BLOCK};
+use super::select::Arena;
+use super::steps::{Step, BLOCK};
 use std::arch::x86_64::*;
 
 macro_rules! kernel {
     ($name:ident, $features:literal, $width:literal, $register:ty, $load:ident, $store:ident, $splat:ident, |$rank:ident, $bin:ident| $test:expr, |$mask:ident, $yes:ident, $no:ident| $pick:expr) => {
         /// # Safety
-        /// `ranks` points to the block's rows in the first column, and steps are those of `select::program` over ranks
-        /// that hold a whole block in every column they name.
+        /// `ranks` points to the block's rows in the first column, and steps are those of `steps::program` (its pairs first)
+        /// over ranks that hold a whole block in every column they name.
         #[target_feature(enable = $features)]
-        pub(super) unsafe fn $name(steps: &[Step], ranks: *const u8, arena: &mut Arena) {
+        pub(super) unsafe fn $name(
+            (pairs, steps): (&[Step], &[Step]),
+            ranks: *const u8,
+            arena: &mut Arena,
+        ) {
             const REGISTERS: usize = BLOCK / $width;
             let arena = std::ptr::from_mut(arena).cast::<u8>();
+            for step in pairs {
+                // SAFETY: offsets are those of constants and slots of the arena; a column has a block there (see above).
+                unsafe {
+                    let column = ranks.add(step.column as usize);
+                    let $bin = $splat(step.bin as i32);
+                    let $yes: $register = $load(arena.add(usize::from(step.yes)).cast());
+                    let $no: $register = $load(arena.add(usize::from(step.no)).cast());
+                    let to = arena.add(usize::from(step.to));
+                    for at in 0..REGISTERS {
+                        let $rank = $load(column.add(at * $width).cast());
+                        let $mask = $test;
+                        $store(to.add(at * $width).cast(), $pick);
+                    }
+                }
+            }
             for step in steps {
                 // SAFETY: offsets are those of constants and slots of the arena; a column has a block there (see above).
                 unsafe {
