@@ -54,7 +54,8 @@ def given(relation: Relation, wanted: Sequence[str], key: Sequence[str], label: 
     if base_type(declared) not in LOCAL_TIMES | {"TIMESTAMP WITH TIME ZONE"}:
         raise BindingError(
             f"{at} of {relation.label} is {declared}, and no time.",
-            hint=f"Convert it in a view: CAST({at} AS TIMESTAMP) for texts, make_timestamp({at} * 1000000) for seconds.",
+            hint=f"Convert it in a view: CAST({sql.quote(at)} AS TIMESTAMP) for texts in UTC, CAST({sql.quote(at)} AS"
+            f" TIMESTAMPTZ) where a zone stands in them, make_timestamp({sql.quote(at)} * 1000000) for seconds.",
         )
     return Given(relation, _matched(named, wanted), label, at)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 import sqlml
 from sqlml.errors import BindingError, Conflict, NotDeployed, Refused, SqlmlError, UsageError
 from sqlml.labelling import CONTRADICTING, NEVER_PREDICTED, REPEATED, UNKNOWN
-from sqlml.labels.reading import FUTURE, NO_KEY, NO_LABEL, NO_TIME
+from sqlml.labels.reading import FUTURE, NO_KEY, NO_LABEL, NO_TIME, given
+from sqlml.relation import find
 from sqlml.signature import Signature
 from tests.deploy.faults import FaultyConnection, InjectedFault
 from tests.labels.conftest import BINARY, NUMBER, START, Staged
@@ -166,6 +168,18 @@ def test_a_time_that_is_none_is_refused(staged: Staged, kind: str) -> None:
 
     with pytest.raises(BindingError, match="and no time"):
         label(staged)
+
+
+def test_what_is_advised_for_texts_can_be_executed_and_keeps_their_zone() -> None:
+    with duckdb.connect() as connection:
+        connection.execute("""CREATE TABLE o AS SELECT 1 AS id, 1 AS y, '2026-01-02 12:00:00+09' AS "at" """)
+        with pytest.raises(BindingError) as caught:
+            given(find(connection, "o"), ["id"], [], "y", "at")
+        advised = re.findall(r"CAST\(.+? AS \w+\)", caught.value.hint or "")
+
+        for cast, micros in zip(advised, [None, 1_767_322_800_000_000], strict=True):
+            [(found,)] = connection.sql(f"SELECT epoch_us({cast}) FROM o").fetchall()
+            assert micros is None or found == micros  # what becomes of a zone in a plain TIMESTAMP is DuckDB's to say
 
 
 def test_names_of_any_kind_and_keys_of_several_columns(staged: Staged) -> None:
