@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sqlml.openlineage.described import RunEvent
 
 LONGEST_QUEUE = 1000
+PATIENCE_S = 1.0
+"""So long something that has only begun is left alone before the client is imported, which computes for 0.3 s and would make
+a short scoring three times as long."""
 PAUSE_S = 30.0
 """How long a receiver that failed is not tried again; the client itself repeats a request for some ten seconds."""
 STARTING_S = 10.0
@@ -46,6 +49,8 @@ class Sender:
     """When the event that is underway was given to the client."""
     is_started: bool = False
     """The client is there."""
+    _ended: threading.Event = field(default_factory=threading.Event)
+    """Something that was told about has ended, or everything does."""
     _failed_at: float = float("-inf")
     _idle: threading.Condition = field(default_factory=threading.Condition)
     _pending: int = 0
@@ -54,6 +59,8 @@ class Sender:
         threading.Thread(target=self._work, name="sqlml-openlineage", daemon=True).start()
 
     def put(self, event: RunEvent) -> None:
+        if event.state != "START":
+            self._ended.set()
         with self._idle:
             try:
                 self.waiting.put_nowait(event)
@@ -72,7 +79,9 @@ class Sender:
             problem = self._pause()
             if problem is None:
                 try:
-                    client = client or _client()
+                    if client is None:
+                        self._ended.wait(PATIENCE_S)
+                        client = _client()
                     self.is_started = True
                     self.sent_since = time.monotonic()
                     _emit(client, event)
@@ -107,6 +116,7 @@ class Sender:
     def finish(self) -> tuple[int, str] | None:
         """Wait for what is underway, within bounds; how many events are lost by then, and why."""
         began = time.monotonic()
+        self._ended.set()
         with self._idle:
             while self._pending and (left := self._until(began) - time.monotonic()) > 0:
                 self._idle.wait(min(left, 0.05))  # by small steps: that an event is underway now wakes nobody

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -124,6 +125,20 @@ def test_the_end_waits_no_longer_than_half_a_second_for_one_that_never_answered(
 
     assert time.monotonic() - began < sending.FIRST_ANSWER_S + 1
     assert lost == (1, "the receiver did not answer")
+
+
+def test_the_client_is_imported_when_what_began_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "PATIENCE_S", 30.0)
+    imported = threading.Event()
+    monkeypatch.setattr(sending, "_client", lambda: imported.set())
+    monkeypatch.setattr(sending, "_emit", lambda client, event: None)
+    sender = started()
+    sender.put(EVENT)
+
+    assert not imported.wait(0.2)
+    sender.put(replace(EVENT, state="COMPLETE"))
+    assert imported.wait(10)
+    assert sender.finish() is None
 
 
 def test_a_full_queue_drops_events_and_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
