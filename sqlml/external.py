@@ -19,7 +19,6 @@ from sqlglot import exp
 from sqlml import jobs, objects, openlineage, placing, pyfunc, sql
 from sqlml.binding import bind
 from sqlml.catalog import leases, records
-from sqlml.catalog.migrations import schema_exists
 from sqlml.catalog.records import Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
@@ -29,7 +28,7 @@ from sqlml.engines.surface import output_columns
 from sqlml.errors import BindingError, UsageError
 from sqlml.kept import typed_value
 from sqlml.predictions import hash_check
-from sqlml.relation import Relation, check_keys, count, find, find_or_file, resolve_columns, split_name
+from sqlml.relation import Relation, check_keys, count, find, find_or_file, resolve_columns, schema_exists, split_name
 from sqlml.scoring import Scored, summary
 from sqlml.version import __version__
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sqlml.catalog import records, states
-from sqlml.catalog.migrations import schema_exists
 from sqlml.database import DatabaseFacts
 from sqlml.errors import NameRefused
+from sqlml.relation import schema_exists
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

@@ -13,7 +13,7 @@ from sqlml.catalog.records import Version
 from sqlml.engines.surface import output_columns
 from sqlml.errors import UsageError
 from sqlml.kept import KeptInputs, kept_inputs
-from sqlml.relation import Relation, find, resolve_columns
+from sqlml.relation import Relation, find, own_table, resolve_columns
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -66,7 +66,7 @@ def target_of(connection: Connection, version: Version) -> Target:
 def target_on(connection: Connection, version: Version, relation: Relation) -> Target:
     """The same where the source is known, or where it is gone and nothing reads it."""
     table = version.prediction_table or ""
-    stored = find(connection, sql.quote_path(version.deployment, table))
+    stored = own_table(connection, (version.deployment, table))
     return Target(
         deployment=version.deployment,
         version=version.version,

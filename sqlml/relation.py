@@ -155,6 +155,11 @@ def find_or_file(connection: Connection, name: str) -> Relation:
             raise BindingError(f"{name} could not be read: {error}") from not_a_table
 
 
+def own_table(connection: Connection, path: tuple[str, str]) -> Relation:
+    """A table of the current database that is known to be there."""
+    return _described(connection, path, "table")
+
+
 def _described(connection: Connection, parts: tuple[str, ...], kind: str) -> Relation:
     relation = Relation(parts, kind, {})
     query = exp.select("*").from_(relation.node)
@@ -237,6 +242,15 @@ def _is_declared_unique(connection: Connection, relation: Relation, keys: Sequen
         list(relation.parts),
     ).fetchall()
     return any({c.lower() for c in columns} <= {k.lower() for k in keys} for (columns,) in declared)
+
+
+def schema_exists(connection: Connection, name: str) -> bool:
+    """Whether the current database has the schema, in whatever case it was written."""
+    found = connection.execute(
+        "SELECT 1 FROM duckdb_schemas() WHERE database_name = current_database() AND lower(schema_name) = lower(?)",
+        [name],
+    )
+    return found.fetchone() is not None
 
 
 def table_exists(connection: Connection, path: tuple[str, str]) -> bool:

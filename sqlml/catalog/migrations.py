@@ -6,14 +6,17 @@ extension can still read every table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from sqlml.catalog.dependents import DEPENDS_ON
 from sqlml.catalog.policies import FOLLOWING
-from sqlml.catalog.provenance import COLLECTED, PROVENANCE, TURNING_POINTS
+from sqlml.catalog.provenance import COLLECTED, PROVENANCE, RECALLED, RECALLS, TURNING_POINTS
 from sqlml.database import atomic
 from sqlml.errors import CatalogTooNew, NameRefused
+from sqlml.relation import schema_exists, table_exists
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -255,32 +258,8 @@ def kept_inputs(connection: Connection) -> None:
 
 
 def recalls(connection: Connection) -> None:
-    connection.execute(
-        """CREATE TABLE sqlml.recalls (
-            recall_id UUID NOT NULL,      -- of a recall and of its undoing
-            action VARCHAR NOT NULL,      -- recall, undo
-            deployment VARCHAR NOT NULL,
-            version INTEGER NOT NULL,
-            scoring_id UUID,              -- NULL: every prediction of the version, later ones too
-            kind VARCHAR NOT NULL,        -- what it was asked for: run, dataset, model, version, scoring
-            value VARCHAR NOT NULL,
-            downstream BOOLEAN NOT NULL,  -- it reads predictions of what was asked for
-            why VARCHAR,
-            who VARCHAR NOT NULL,
-            database_user VARCHAR,
-            job_id VARCHAR,
-            happened_at TIMESTAMP NOT NULL
-        )"""
-    )
-    connection.execute(
-        """CREATE VIEW sqlml.recalled AS
-        SELECT r.deployment, r.version, r.scoring_id, r.happened_at AS recalled_at, r.kind, r.value, r.downstream, r.why,
-            r.who, r.recall_id
-        FROM sqlml.recalls AS r
-        WHERE r.action = 'recall' AND NOT EXISTS (
-            SELECT 1 FROM sqlml.recalls AS u WHERE u.action = 'undo' AND u.recall_id = r.recall_id
-            AND u.deployment = r.deployment AND u.version = r.version AND u.scoring_id IS NOT DISTINCT FROM r.scoring_id)"""
-    )
+    connection.execute(RECALLS)
+    connection.execute(RECALLED)
 
 
 def behind_predictions(connection: Connection) -> None:
@@ -337,13 +316,17 @@ TURNING = 1 + [change for _, change in MIGRATIONS].index(behind_predictions)
 """The migration since which it is kept where a model's answers change."""
 
 
-def schema_exists(connection: Connection, name: str = SCHEMA) -> bool:
-    """Whether the current database has the schema, in whatever case it was written."""
-    found = connection.execute(
-        "SELECT 1 FROM duckdb_schemas() WHERE database_name = current_database() AND lower(schema_name) = lower(?)",
-        [name],
-    ).fetchone()
-    return found is not None
+_applied: ContextVar[tuple[Connection, int] | None] = ContextVar("applied", default=None)
+
+
+@contextmanager
+def asked_once(connection: Connection) -> Iterator[None]:
+    """Within the block `applied` answers this connection from memory: for routines that ask often and migrate nothing."""
+    token = _applied.set((connection, applied(connection)))
+    try:
+        yield
+    finally:
+        _applied.reset(token)
 
 
 def applied(connection: Connection) -> int:
@@ -353,13 +336,12 @@ def applied(connection: Connection) -> int:
         CatalogTooNew: a newer sqlml made the file.
         NameRefused: there is a schema `sqlml` that sqlml did not make.
     """
-    if not schema_exists(connection):
-        return 0
-    ours = connection.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database()"
-        " AND schema_name = 'sqlml' AND table_name = 'migrations'"
-    ).fetchone()
-    if ours is None:
+    known = _applied.get()
+    if known is not None and known[0] is connection:
+        return known[1]
+    if not table_exists(connection, (SCHEMA, "migrations")):
+        if not schema_exists(connection, SCHEMA):
+            return 0
         raise NameRefused(
             "The database has a schema called sqlml that sqlml did not make.",
             hint="Rename it: sqlml keeps its catalog there.",

@@ -44,3 +44,27 @@ COLLECTED = """CREATE TABLE sqlml.collected (
         collected_at TIMESTAMP NOT NULL,
         restored_at TIMESTAMP         -- when it was back: scored again, or deployed again
     )"""
+
+RECALLS = """CREATE TABLE sqlml.recalls (
+            recall_id UUID NOT NULL,      -- of a recall and of its undoing
+            action VARCHAR NOT NULL,      -- recall, undo
+            deployment VARCHAR NOT NULL,
+            version INTEGER NOT NULL,
+            scoring_id UUID,              -- NULL: every prediction of the version, later ones too
+            kind VARCHAR NOT NULL,        -- what it was asked for: run, dataset, model, version, scoring
+            value VARCHAR NOT NULL,
+            downstream BOOLEAN NOT NULL,  -- it reads predictions of what was asked for
+            why VARCHAR,
+            who VARCHAR NOT NULL,
+            database_user VARCHAR,
+            job_id VARCHAR,
+            happened_at TIMESTAMP NOT NULL
+        )"""
+
+RECALLED = """CREATE VIEW sqlml.recalled AS
+        SELECT r.deployment, r.version, r.scoring_id, r.happened_at AS recalled_at, r.kind, r.value, r.downstream, r.why,
+            r.who, r.recall_id
+        FROM sqlml.recalls AS r
+        WHERE r.action = 'recall' AND NOT EXISTS (
+            SELECT 1 FROM sqlml.recalls AS u WHERE u.action = 'undo' AND u.recall_id = r.recall_id
+            AND u.deployment = r.deployment AND u.version = r.version AND u.scoring_id IS NOT DISTINCT FROM r.scoring_id)"""

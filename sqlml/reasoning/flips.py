@@ -62,18 +62,20 @@ class Asker:
 
     def __init__(self, connection: Connection, signature: Signature, base: Values, query: str) -> None:
         self._connection, self._base, self.asked = connection, list(base.texts), 0
+        self._said: dict[Candidate, Said] = {}
         self._query = _asking(signature, base.types, query)
 
     def ask(self, candidates: Sequence[Candidate]) -> list[Said]:
-        """An answer to each."""
-        self.asked += len(candidates)
-        places, texts = [c.column for c in candidates], [c.text for c in candidates]
-        found = self._connection.execute(self._query, [list(range(len(candidates))), places, texts, self._base])
-        said = [Said(None, ())] * len(candidates)
-        for number, label, error, *scores in found.fetchall():
-            if error is None:
-                said[number] = Said(label, () if None in scores else tuple(scores))
-        return said
+        """An answer to each; what was answered before is not asked again."""
+        new = list(dict.fromkeys(c for c in candidates if c not in self._said))
+        if new:
+            self.asked += len(new)
+            self._said |= dict.fromkeys(new, Said(None, ()))
+            given = [list(range(len(new))), [c.column for c in new], [c.text for c in new], self._base]
+            for number, label, error, *scores in self._connection.execute(self._query, given).fetchall():
+                if error is None:
+                    self._said[new[number]] = Said(label, () if None in scores else tuple(scores))
+        return [self._said[c] for c in candidates]
 
     def labels(self, candidates: Sequence[Candidate]) -> list[Any]:
         """A label for each; None where the row has an error."""
@@ -132,6 +134,10 @@ def flips(
             chosen += _choices(i, column, grid, text, turning[i], known.columns[i])
         if column.nulls == "missing" and text is not None:
             chosen.append(Candidate(i, None))
+    if sum(len(known.thresholds) for known in turning) * 2 <= ROUND:
+        # A statement takes longer to plan than some thousand rows to predict: few intervals are all tried at once.
+        for side in (side for side in sides if not side.narrows):
+            side.size = ROUND
     cut = {c.column for c in chosen[EVALUATIONS // 2 :]}
     chosen = chosen[: EVALUATIONS // 2]
     odds = partial(_learn, signature, threshold)
@@ -227,7 +233,9 @@ def _follow(
         if not asking and not first:
             return label, answers
         given = [*first, *(Candidate(s.column, s.grid.text(p)) for s, places in asking for p in places)]
-        said = asker.ask(given)
+        # What `_prove` would ask about answers that are no brackets, unless that is much.
+        before = [_beside(s, p) for s, places in asking for p in places if not s.narrows]
+        said = asker.ask([*given, *(before if len(given) <= ROUND else ())])
         if first:
             own, (label, *answers) = said[0], [one.label for one in said[: len(first)]]
         at, first = len(first), []
@@ -238,14 +246,19 @@ def _follow(
             at += len(places)
 
 
+def _beside(side: Search, place: int) -> Candidate:
+    """The place one step nearer to the value."""
+    return Candidate(side.column, side.grid.text(place - 1 if side.upward else place + 1))
+
+
 def _prove(asker: Asker, sides: Sequence[Search], label: Any) -> None:
     """Ask at each answer and one step before it; an answer of which the step before says the same is not the first."""
     found = [(side, side.found) for side in sides if side.found is not None and not side.narrows]
     if not found:
         return
-    pairs = [(side, place, place - 1 if side.upward else place + 1) for side, place in found]
-    labels = asker.labels([Candidate(s.column, s.grid.text(p)) for s, at, before in pairs for p in (at, before)])
-    for (side, _, _), at, before in zip(pairs, labels[::2], labels[1::2], strict=True):
+    asked = [c for s, at in found for c in (Candidate(s.column, s.grid.text(at)), _beside(s, at))]
+    labels = asker.labels(asked)
+    for (side, _), at, before in zip(found, labels[::2], labels[1::2], strict=True):
         side.becomes = at
         side.is_exact = side.is_exact and at not in (None, label) and before == label
 

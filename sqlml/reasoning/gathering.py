@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlml import objects
 from sqlml.catalog import activity, collected, records
+from sqlml.catalog.migrations import asked_once
 from sqlml.catalog.records import Deployment, Version
 from sqlml.catalog.turning import turning_of
 from sqlml.compile.turning import Turning
@@ -58,13 +59,14 @@ def why(
     refuse_open_transaction(connection)
     if as_of is not None and version is not None:
         raise UsageError("The version that was active at a moment is known: leave the version out.")
-    prepare_connection(connection)
-    deployment = records.deployment(connection, name)
-    values = key_values(key)
-    moment = None if as_of is None else moment_of(as_of)
-    chosen = _version(connection, deployment, version, moment)
-    target, problem = _target(connection, chosen, values)
-    return _Asked(connection, deployment, chosen, target, problem, values, moment).answer()
+    with asked_once(connection):
+        prepare_connection(connection)
+        deployment = records.deployment(connection, name)
+        values = key_values(key)
+        moment = None if as_of is None else moment_of(as_of)
+        chosen = _version(connection, deployment, version, moment)
+        target, problem = _target(connection, chosen, values)
+        return _Asked(connection, deployment, chosen, target, problem, values, moment).answer()
 
 
 def _version(connection: Connection, deployment: Deployment, number: int | None, moment: datetime | None) -> Version:
@@ -192,9 +194,8 @@ class _Asked:
         until = self.moment if self.moment is not None else stored["scored_at"] if stored is not None else None
         then = None
         if self.target.kept is not None and until is not None:
-            then = kept_row(
-                self.connection, self.target, self.target.kept, self.signature, self.values, until, self.query
-            )
+            query = None if stored is not None else self.query
+            then = kept_row(self.connection, self.target, self.target.kept, self.signature, self.values, until, query)
         if stored is not None:
             return then, {name: stored[name] for name in self.target.outputs}, stored
         return then, None if then is None else then.outputs, None

@@ -1,8 +1,8 @@
 """Where a score crosses over, guessed from what is known of it: only to ask there first, never to answer.
 
 The logarithm of two classes' odds is a straight line in each column of a linear model, so that two places of it give the
-crossing but for rounding. Narrowing the doubles of a column down to two neighbours takes three statements with it, and
-seven without.
+crossing but for rounding. Narrowing the doubles of a column down to two neighbours takes two statements with it, sometimes
+three, and seven without.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ def crossing(grid: Grid, odds: Sequence[tuple[int, float]], level: float) -> int
 
 
 LARGEST = 1e300
+CLOSE = 64
+"""Neighbouring doubles: what logarithms of probabilities are wrong by, so that the change is usually among them."""
 
 
 def around(place: int, low: int, high: int) -> set[int]:
-    """Places between `low` and `high` that lie twice as far from this one each time, on both sides."""
-    steps = [1 << k for k in range((high - low).bit_length())]
+    """Places between `low` and `high`: this one's neighbours, and others that lie twice as far each time, on both sides."""
+    steps = [*range(1, CLOSE), *(1 << k for k in range((high - low).bit_length()))]
     found = {place, *(place + step for step in steps), *(place - step for step in steps)}
     return {one for one in found if low < one < high}

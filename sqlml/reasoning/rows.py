@@ -83,15 +83,20 @@ def source_row(
     relation = target.relation
     types = [relation.types[_spelled(relation, key)] for key in target.keys]
     condition = is_key([_spelled(relation, key) for key in target.keys], types, values)
-    if relation.is_local_table:
-        number = None if near is None else _rowid(connection, relation.parts, sql.all_of([_is_row(near), condition]))
-        number = _rowid(connection, relation.parts, condition) if number is None else number
-        if number is None:
-            return None
-        condition = _is_row(number)
-    rows = sql.render(exp.select(exp.Star()).from_(relation.node).where(condition).limit(1))
     by_folded = {name.lower(): kind for name, kind in relation.types.items()}
-    return answered(connection, target, signature, rows, query, [by_folded[c.name.lower()] for c in signature.columns])
+    read = [by_folded[c.name.lower()] for c in signature.columns]
+
+    def where(condition: exp.Expression) -> Found | None:
+        rows = sql.render(exp.select(exp.Star()).from_(relation.node).where(condition).limit(1))
+        return answered(connection, target, signature, rows, query, read)
+
+    if not relation.is_local_table:
+        return where(condition)
+    found = None if near is None else where(sql.all_of([_is_row(near), condition]))
+    if found is not None:
+        return found
+    number = _rowid(connection, relation.parts, condition)
+    return None if number is None else where(_is_row(number))
 
 
 def _spelled(relation: Relation, key: str) -> str:
@@ -105,21 +110,33 @@ def answered(
     fields = [sql.field(sql.column(objects.ROW), column.name) for column in signature.columns]
     is_asked = not any(name == "prediction" for name in target.outputs) or "sqlml w0" in query
     outputs = [] if is_asked else list(target.outputs)
-    columns = [sql.alias(field, f"v{i}") for i, field in enumerate(fields)]
-    columns += [sql.alias(sql.cast(field.copy(), "VARCHAR"), f"t{i}") for i, field in enumerate(fields)]
+    columns = _both(fields)
     columns += [sql.alias(sql.column(name), f"o{i}") for i, name in enumerate(outputs)]
     columns.append(sql.alias(sql.column("input_hash"), "h"))
     head = sql.render(exp.select(*columns))
     found = _one(connection, sql.select_from(head, sql.with_source(objects.SOURCE, rows, query)))
     if found is None:
         return None
-    count = len(fields)
-    read = tuple("VARCHAR" if kind.split("(")[0].upper() in AS_TEXT else kind for kind in types)
-    inputs = Values(
-        tuple(found[f"v{i}"] for i in range(count)), tuple(found[f"t{i}"] for i in range(count)), tuple(read)
-    )
     said = {name: found[f"o{i}"] for i, name in enumerate(outputs)} if outputs else None
-    return Found(inputs, said, found["h"], None)
+    return Found(_values(found, types), said, found["h"], None)
+
+
+def _read(connection: Connection, signature: Signature, rows: str) -> dict[str, Any] | None:
+    """The same of the inputs alone, without asking the model, which takes longer to plan than all else."""
+    columns = _both([sql.column(column.name) for column in signature.columns])
+    return _one(connection, sql.select_from(sql.render(exp.select(*columns)), rows))
+
+
+def _both(fields: Sequence[exp.Expression]) -> list[exp.Expression]:
+    """Each as value and as text."""
+    columns = [sql.alias(field, f"v{i}") for i, field in enumerate(fields)]
+    return columns + [sql.alias(sql.cast(field.copy(), "VARCHAR"), f"t{i}") for i, field in enumerate(fields)]
+
+
+def _values(found: dict[str, Any], types: Sequence[str]) -> Values:
+    read = tuple("VARCHAR" if kind.split("(")[0].upper() in AS_TEXT else kind for kind in types)
+    places = range(len(types))
+    return Values(tuple(found[f"v{i}"] for i in places), tuple(found[f"t{i}"] for i in places), read)
 
 
 def kept_row(
@@ -129,9 +146,10 @@ def kept_row(
     signature: Signature,
     values: Sequence[str],
     until: datetime,
-    query: str,
+    query: str | None,
 ) -> Found | None:
-    """What was kept of this key last, until then; None if nothing was, or it had left the source."""
+    """What was kept of this key last, until then; None if nothing was, or it had left the source. What the version says
+    about it only where its `query` is given."""
     condition = is_key(kept.keys, target.key_types, values)
     before = exp.LTE(this=sql.column("scored_at"), expression=sql.timestamp(until))
     last = exp.select(sql.call("max", sql.column(ROWID))).from_(sql.table(*kept.path)).where(condition, before)
@@ -142,12 +160,18 @@ def kept_row(
     stamp = _one(connection, one) or {}
     if stamp[kept.removed]:
         return None
-    found = answered(connection, target, signature, kept.as_source(one), query, [c.type for c in signature.columns])
-    if found is None:
+    rows, types = kept.as_source(one), [c.type for c in signature.columns]
+    if query is None:
+        read = _read(connection, signature, rows)
+        inputs, outputs = None if read is None else _values(read, types), None
+    else:
+        found = answered(connection, target, signature, rows, query, types)
+        inputs, outputs = (None, None) if found is None else (found.inputs, found.outputs)
+    if inputs is None:
         return None
     return Found(
-        found.inputs,
-        found.outputs,
+        inputs,
+        outputs,
         stamp["input_hash"],
         stamp[kept.unreadable],
         stamp["scored_at"],

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from sqlml.reasoning.grids import Grid, grid_of
-from sqlml.reasoning.guessing import around, crossing, log_odds
+from sqlml.reasoning.guessing import CLOSE, around, crossing, log_odds
 from sqlml.signature import Column
 
 DOUBLES = grid_of(Column("x", "DOUBLE"), "DOUBLE")
@@ -35,5 +35,8 @@ def test_certain_scores_have_no_odds(scores: tuple[float, ...]) -> None:
     assert log_odds(scores, 0, 1) is None
 
 
-def test_places_around_a_guess_are_inside_and_twice_as_far_each_time() -> None:
-    assert around(10, 3, 40) == {10, 9, 8, 6, 11, 12, 14, 18, 26}
+def test_places_around_a_guess_are_its_neighbours_and_others_twice_as_far_each_time() -> None:
+    neighbours = set(range(1000 - CLOSE + 1, 1000 + CLOSE))
+    far = {1000 + sign * (1 << k) for k in range(6, 12) for sign in (1, -1)}
+    assert around(1000, 3, 3000) == neighbours | {place for place in far if 3 < place < 3000}
+    assert around(10, 3, 12) == {4, 5, 6, 7, 8, 9, 10, 11}
