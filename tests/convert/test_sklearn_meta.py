@@ -62,7 +62,11 @@ def small() -> pd.DataFrame:
 @pytest.mark.parametrize("labels", LABELS)
 @pytest.mark.parametrize("name", SEVERAL)
 def test_a_classifier_of_classifiers_is_exact(small: pd.DataFrame, name: str, labels: str) -> None:
-    check(SEVERAL[name].fit(small, LABELS[labels](small.a + small.c / 9)), small, count=12, sums=True)
+    wanted = LABELS[labels](small.a + small.c / 9)
+    if name.startswith("temperature") and labels == "four numbers":
+        # scikit-learn 1.9.1 takes integers as places of its arrays there, and reads beyond them: 54 of 400 fits met a NaN.
+        wanted = np.unique(wanted, return_inverse=True)[1]
+    check(SEVERAL[name].fit(small, wanted), small, count=12, sums=True)
 
 
 @pytest.mark.parametrize("positive", [None, "No", "Yes"])
