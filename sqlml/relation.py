@@ -156,7 +156,13 @@ def find_or_file(connection: Connection, name: str) -> Relation:
 
 
 def own_table(connection: Connection, path: tuple[str, str]) -> Relation:
-    """A table of the current database that is known to be there."""
+    """A table of the current database, by its exact name: `find` reads the names of all.
+
+    Raises:
+        BindingError: there is none; the close matches are listed.
+    """
+    if not table_exists(connection, path):
+        return find(connection, sql.quote_path(*path))
     return _described(connection, path, "table")
 
 

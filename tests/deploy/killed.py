@@ -29,7 +29,7 @@ class KilledConnection(FaultyConnection):
 def main(database: str, routine: str, fail_at: int, prepared: str) -> None:
     parity.asking.LARGEST_SIZE, parity.asking.WHOLE_SIZES, parity.asking.SMALL_SIZES = 40, (), ()
     known = pickle.loads(Path(prepared).read_bytes())  # written by the test beside it
-    sqlml.deploy.prepare = lambda connection, options, job, with_reference: known[options.reference]  # type: ignore[assignment]
+    sqlml.deploy.routine.prepare = lambda connection, options, job, with_reference: known[options.reference]  # type: ignore[assignment]
     with sqlml.connect(database) as connection:
         counting = KilledConnection(connection, fail_at or None)
         ROUTINES[routine](counting)

@@ -44,7 +44,7 @@ PRODUCTION = ModelVersion("churn:Production", "churn", "alias Production", "nowh
 
 def synced(connection: Any) -> None:
     """A round in which the registry says that the alias is version 2 now."""
-    converted = sqlml.deploy.prepare
+    converted = sqlml.deploy.routine.prepare
 
     def prepare(connection: Any, options: Any, job: Any, *, with_reference: bool) -> Any:
         made = converted(
@@ -85,7 +85,7 @@ ROUTINES = {
 def main(prepared: str) -> None:
     parity.asking.LARGEST_SIZE, parity.asking.WHOLE_SIZES, parity.asking.SMALL_SIZES = 40, (), ()
     known = pickle.loads(Path(prepared).read_bytes())  # written by the test beside it
-    sqlml.deploy.prepare = lambda connection, options, job, with_reference: known[options.reference]  # type: ignore[assignment]
+    sqlml.deploy.routine.prepare = lambda connection, options, job, with_reference: known[options.reference]  # type: ignore[assignment]
     for line in sys.stdin:
         database, routine, fail_at, seconds = json.loads(line)
         began = time.monotonic()
