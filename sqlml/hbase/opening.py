@@ -69,6 +69,8 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
     try:
         context = ssl.create_default_context(cafile=tls.ca)
         context.check_hostname = tls.check_name
+        # Debian's Python leaves that to OpenSSL's configuration.
+        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
         if tls.certificate is not None:
             what = "tls_certificate or tls_key"
             # A function, since without one OpenSSL asks on the terminal.
