@@ -21,8 +21,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("converted")]
 Routine = Callable[[Any], object]
 RETRIED = 3
 """Of the faults, every third is followed by another try: that takes longer than all the rest."""
-SHARED = {"second deploy": 3}
-"""Of a routine whose statements are all in another of these (the second deploy over a live one), every third fault."""
 
 
 def deploy_first(connection: Any) -> object:
@@ -82,7 +80,7 @@ def test_a_fault_at_any_statement_leaves_nothing_partial(name: str, customer_row
         counting = FaultyConnection(connection, None)
         routine(counting)
     assert counting.counter[0] > 5
-    for number, fail_at in enumerate(counting.telling[:: SHARED.get(name, 1)], 1):
+    for number, fail_at in enumerate(counting.telling, 1):
         with copied(start) as connection:
             with contextlib.suppress(InjectedFault, SqlmlError):
                 routine(FaultyConnection(connection, fail_at))
