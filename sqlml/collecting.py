@@ -187,7 +187,7 @@ def _remove_rows(connection: Connection, version: Version, removal: Removal) -> 
     """Of a version that can be called the table stays, empty: it is what a rollback fills again, and it has its indexes."""
     path = split_name(removal.what)
     if version.state == states.UNDEPLOYED and removal.part != collected.LABELS:
-        connection.execute(sql.drop_table(path))
+        connection.execute(sql.drop_object("TABLE", path))
     else:
         connection.execute(sql.render(exp.TruncateTable(expressions=[sql.table(*path)])))
 

@@ -166,7 +166,7 @@ def _compared(connection: Connection, before: Version, after: Version, score: st
     try:
         return _measured(connection, before, after, score, keys)
     finally:
-        connection.execute(sql.drop_table((PAIRS,)))
+        connection.execute(sql.drop_object("TABLE", (PAIRS,)))
 
 
 def _measured(

@@ -110,7 +110,7 @@ def forget(
             erased.append(_failures(connection, deployment.name, named))
             records.record_history(connection, deployment.name, "forget", who=jobs.user(), job_id=job.id, why=why)
         for temporary in (TODO, GONE):
-            connection.execute(sql.drop_table(("temp", temporary)))
+            connection.execute(sql.drop_object("TABLE", ("temp", temporary)))
         erased.append(_log_files(folder, job, named))
         checkpoint(connection)  # so that the write-ahead log does not repeat what was erased
         in_source = _in_source(connection, deployment, values)

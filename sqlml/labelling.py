@@ -325,4 +325,4 @@ def _forget(connection: Connection, joinings: Sequence[Joining]) -> None:
 
     with suppress(duckdb.Error):
         for name in (reading.READ, *(name for joining in joinings for name in joining.temporary)):
-            connection.execute(sql.drop_table(("temp", name)))
+            connection.execute(sql.drop_object("TABLE", ("temp", name)))

@@ -288,7 +288,7 @@ def _drop_objects(
         dropped += _drop_left_over(connection, deployment)
     if deployment.owns_source:
         if drop_predictions:
-            connection.execute(sql.drop_table((deployment.name, "inputs")))
+            connection.execute(sql.drop_object("TABLE", (deployment.name, "inputs")))
         (dropped if drop_predictions else kept).append(f"{deployment.name}.inputs")
     if not kept and schema_is_empty(connection, deployment.name):
         connection.execute(sql.drop_schema(deployment.name))
@@ -306,7 +306,7 @@ def _drop_left_over(connection: Connection, deployment: Deployment) -> list[str]
                 and table is not None
                 and table_exists(connection, (deployment.name, table))
             ):
-                connection.execute(sql.drop_table((deployment.name, table)))
+                connection.execute(sql.drop_object("TABLE", (deployment.name, table)))
                 dropped.append(f"{deployment.name}.{table}")
     return dropped
 

@@ -86,7 +86,7 @@ def recomputed(
     finally:
         for name in made:
             with contextlib.suppress(duckdb.Error):  # the transaction is aborted, and takes them with it
-                connection.execute(sql.drop_table(("temp", name)))
+                connection.execute(sql.drop_object("TABLE", ("temp", name)))
 
 
 @dataclass
@@ -191,7 +191,7 @@ class _Work:
             why = sql.case([(other.copy(), sql.text("the inputs that were kept are those of another prediction"))])
             self._decide_by(outcome, why, f"{ANSWERED} kept", h, [], unread=(unread, sql.column(kept.unreadable, h)))
         finally:
-            self.connection.execute(sql.drop_table(("temp", f"{ANSWERED} kept")))
+            self.connection.execute(sql.drop_object("TABLE", ("temp", f"{ANSWERED} kept")))
 
     def compare_source(self, source_is_there: bool) -> None:
         """By the source's present rows, where their hash is that of the prediction."""
@@ -236,7 +236,7 @@ class _Work:
             )
             self._decide_by(outcome, why, f"{ANSWERED} keys", s, ["input_hash"])
         finally:
-            self.connection.execute(sql.drop_table(("temp", f"{ANSWERED} keys")))
+            self.connection.execute(sql.drop_object("TABLE", ("temp", f"{ANSWERED} keys")))
 
     def decide(self, outcome: exp.Expression, why: exp.Expression) -> None:
         """One outcome for all that is left."""

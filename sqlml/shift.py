@@ -54,7 +54,7 @@ def measured(connection: Connection) -> Shift | None:
     try:
         return _measured(connection)
     finally:
-        connection.execute(sql.drop_table((SCORES,)))
+        connection.execute(sql.drop_object("TABLE", (SCORES,)))
 
 
 def _measured(connection: Connection) -> Shift | None:

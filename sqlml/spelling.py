@@ -21,7 +21,9 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?
 def naming(connection: Connection, tables: Iterable[Sequence[str]], values: Sequence[str]) -> Callable[[str], bool]:
     """Whether a text has every value of the key in it, as a word of its own; chance hits are erased too.
 
-    `tables`: the types of the key's columns, in each table that may have it. As it was given, and as messages spell what the columns' types made of it: 4711 for 04711, a UUID in lower case."""
+    `tables`: the types of the key's columns, in each table that may have it. As it was given, and as messages spell what the
+    columns' types made of it: 4711 for 04711, a UUID in lower case.
+    """
     spellings = [{value} for value in values]
     moments: list[set[datetime]] = [set() for _ in values]
     for types in tables:

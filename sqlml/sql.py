@@ -238,23 +238,15 @@ def drop_schema(name: str) -> str:
     return f"DROP SCHEMA {quote(name)}"
 
 
-def drop_table(path: Sequence[str]) -> str:
-    return f"DROP TABLE IF EXISTS {quote_path(*path)}"
-
-
 def create_table(path: Sequence[str], columns: Sequence[tuple[str, str]]) -> str:
     """CREATE TABLE as SQL text; types are DuckDB's own names for them."""
     listed = ", ".join(f"{quote(name)} {type_name}" for name, type_name in columns)
     return f"CREATE TABLE {quote_path(*path)} ({listed})"
 
 
-def create_view(path: Sequence[str], query: exp.Query) -> str:
-    return f"CREATE OR REPLACE VIEW {quote_path(*path)} AS {render(query)}"
-
-
-def create_view_as(path: Sequence[str], query: str) -> str:
-    """CREATE VIEW of a query that is SQL text made by us."""
-    return f"CREATE OR REPLACE VIEW {quote_path(*path)} AS {query}"
+def create_view(path: Sequence[str], query: exp.Query | str) -> str:
+    """CREATE VIEW of a query; a text is SQL made by us."""
+    return f"CREATE OR REPLACE VIEW {quote_path(*path)} AS {query if isinstance(query, str) else render(query)}"
 
 
 def with_steps(steps: Mapping[str, str], query: str) -> str:
@@ -281,7 +273,7 @@ def with_source(name: str, rows: str, query: str) -> str:
 
     NOT MATERIALIZED: DuckDB materializes CTEs otherwise, which keeps filters and unused columns from reaching the scan.
     """
-    return f"WITH {quote(name)} AS NOT MATERIALIZED ({rows}) {query}"
+    return with_steps({name: rows}, query)
 
 
 def select_from(head: str, rows: str, *, alias: str = "rows", where: str | None = None) -> str:

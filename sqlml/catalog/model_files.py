@@ -47,7 +47,7 @@ def keep(connection: Connection, artifact_sha256: str) -> None:
 
 
 def forget(connection: Connection) -> None:
-    connection.execute(sql.drop_table(("temp", TAKEN)))
+    connection.execute(sql.drop_object("TABLE", ("temp", TAKEN)))
 
 
 def restore(connection: Connection, version: Version, directory: Path) -> None:

@@ -78,7 +78,7 @@ def label_views(tables: tuple[LabelTable, ...]) -> list[Made]:
     schema, rows = tables[0].deployment, sources(tables)
 
     def view(name: str, query: str) -> Made:
-        return "view", name, sql.create_view_as((schema, name), query)
+        return "view", name, sql.create_view((schema, name), query)
 
     per_window = measured(rows, window(), measures.METRICS, measures.PER_WINDOW)
     return [

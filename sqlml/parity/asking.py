@@ -134,7 +134,7 @@ def _asked(connection: Connection, signature: Signature, functions: Functions, b
 
 def forget(connection: Connection) -> None:
     """Leave no temporary table behind."""
-    connection.execute(sql.drop_table(("temp", TABLE))).fetchall()
+    connection.execute(sql.drop_object("TABLE", ("temp", TABLE))).fetchall()
 
 
 def _question(signature: Signature, functions: Functions, source: str, batch: Batch) -> exp.Select:

@@ -110,7 +110,7 @@ def answered(
     finally:
         for name in (ASKED, ANSWERS):
             with contextlib.suppress(duckdb.Error):  # the transaction is aborted, and takes them with it
-                connection.execute(sql.drop_table(("temp", name)))
+                connection.execute(sql.drop_object("TABLE", ("temp", name)))
 
 
 def _no_answers(signature: Signature) -> str:
