@@ -307,5 +307,8 @@ def recorded(connection: Connection, deployment: str, number: int) -> list[Datab
 
 def recorded_query(connection: Connection, deployment: str, number: int, name: str) -> str:
     """The text of a recorded query: "keyed" gives keys and predictions, "rows" the whole row and predictions."""
-    found = [o for o in recorded(connection, deployment, number) if o.role == "query" and o.name == name]
-    return found[0].statement
+    found = connection.execute(
+        "SELECT statement FROM sqlml.objects WHERE deployment = ? AND version = ? AND role = 'query' AND name = ?",
+        [deployment, number, name],
+    ).fetchall()
+    return str(found[0][0])

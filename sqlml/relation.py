@@ -14,6 +14,7 @@ from sqlglot.errors import SqlglotError
 from sqlml import sql
 from sqlml.database import translated
 from sqlml.errors import BindingError, KeyRefused, UsageError, choices
+from sqlml.parsing import parsed
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -261,8 +262,8 @@ def schema_exists(connection: Connection, name: str) -> bool:
 
 def table_exists(connection: Connection, path: tuple[str, str]) -> bool:
     """Whether the current database has a table of this schema and name."""
-    found = connection.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
-        list(path),
+    query = (
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?"
     )
+    found = connection.execute(parsed(connection, query), list(path))
     return found.fetchone() is not None

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import reduce
+from functools import lru_cache, partial, reduce
 
 from sqlglot import exp
 
 DIALECT = "duckdb"
+_type = lru_cache(maxsize=256)(partial(exp.DataType.build, dialect=DIALECT))
 
 
 def render(node: exp.Expr) -> str:
@@ -114,11 +115,11 @@ def value(label: str | int | float | bool) -> exp.Expression:
 
 
 def cast(node: exp.Expression, type_name: str) -> exp.Expression:
-    return exp.Cast(this=node, to=exp.DataType.build(type_name, dialect=DIALECT))
+    return exp.Cast(this=node, to=_type(type_name).copy())
 
 
 def try_cast(node: exp.Expression, type_name: str) -> exp.Expression:
-    return exp.TryCast(this=node, to=exp.DataType.build(type_name, dialect=DIALECT), requires_string=False)
+    return exp.TryCast(this=node, to=_type(type_name).copy(), requires_string=False)
 
 
 def written(node: exp.Expression) -> exp.Expression:
@@ -356,9 +357,8 @@ def left_join(head: str, left: str, left_name: str, right: str, right_name: str,
 
 def last_rows(path: Sequence[str], keys: Sequence[str], keys_query: str | None, condition: str | None) -> str:
     """Of each key (of `keys_query`) the row that was inserted last, among those for which the condition holds."""
-    listed = (
-        "" if keys_query is None else f' SEMI JOIN ({keys_query}) AS "sqlml d" USING ({", ".join(map(quote, keys))})'
-    )
+    using = ", ".join(map(quote, keys))
+    listed = "" if keys_query is None else f' SEMI JOIN ({keys_query}) AS "sqlml d" USING ({using})'
     chosen = "" if condition is None else f" WHERE {condition}"
     named = ", ".join(quote_path("sqlml h", key) for key in keys)
     last = f'SELECT max("sqlml h".rowid) FROM {quote_path(*path)} AS "sqlml h"{listed}{chosen} GROUP BY {named}'  # noqa: S608 - quoted

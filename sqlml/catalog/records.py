@@ -12,6 +12,7 @@ from sqlml import sql
 from sqlml.catalog import states
 from sqlml.catalog.migrations import KEEPS_INPUTS, LIFECYCLE, applied
 from sqlml.errors import Conflict, NotDeployed, choices
+from sqlml.parsing import parsed
 from sqlml.signature import Signature
 
 if TYPE_CHECKING:
@@ -104,9 +105,8 @@ def _read(
 ) -> list[Row]:
     """Rows as dataclasses; of one deployment (the only value) or of all."""  # Any: DuckDB parameters
     names = _columns(kind, migration)
-    rows = connection.execute(
-        sql.select_rows(("sqlml", table), names, "deployment" if deployment else None), list(values)
-    )
+    query = sql.select_rows(("sqlml", table), names, "deployment" if deployment else None)
+    rows = connection.execute(parsed(connection, query), list(values))
     made: list[Row] = []
     for row in rows.fetchall():
         fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in zip(names, row, strict=True)}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
 from sqlml import extension, sql
 from sqlml.catalog.records import Version
+from sqlml.parsing import parsed
 from sqlml.reasoning.facts import Contribution, Contributions
-from sqlml.reasoning.rows import Values, as_row
+from sqlml.reasoning.rows import Values
+from sqlml.signature import Signature
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -35,12 +38,9 @@ def contributions(
     import duckdb
 
     signature = version.contract
-    row = as_row(signature, inputs).subquery("r")
-    explain = exp.Dot.build(
-        [sql.identifier(version.deployment), sql.call_quoted(f"explain_v{version.version}", sql.column("r"))]
-    )
+    query = _explaining(version.deployment, version.version, signature, inputs.types)
     try:
-        found = connection.execute(sql.render(exp.select(explain).from_(row))).fetchone()
+        found = connection.execute(parsed(connection, query), list(inputs.texts)).fetchone()
     except duckdb.Error as error:
         return Contributions(of, None, None, None, None, (), _because(connection, version, error))
     whole = None if found is None else found[0]
@@ -58,6 +58,15 @@ def contributions(
     score = float(whole["score"])
     unit = _unit(version, score, whole.get("class"), outputs or {})
     return Contributions(of, unit, float(whole["base"]), score, whole.get("class"), tuple(sorted(rows, key=_size)))
+
+
+@lru_cache(maxsize=64)
+def _explaining(deployment: str, number: int, signature: Signature, types: tuple[str, ...]) -> str:
+    """A statement of the row's texts."""
+    values = (sql.cast(sql.parameter(i), kind) for i, kind in enumerate(types, 1))
+    columns = (sql.alias(value, column.name) for value, column in zip(values, signature.columns, strict=True))
+    explain = exp.Dot.build([sql.identifier(deployment), sql.call_quoted(f"explain_v{number}", sql.column("r"))])
+    return sql.render(exp.select(explain).from_(exp.select(*columns).subquery("r")))
 
 
 def _size(row: Contribution) -> float:

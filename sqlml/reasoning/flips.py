@@ -11,118 +11,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-from sqlglot import exp
-
-from sqlml import objects, sql
 from sqlml.compile.turning import Turning
-from sqlml.engines.surface import class_fields
 from sqlml.reasoning import guessing
+from sqlml.reasoning.asking import OWN, Asker, Candidate, Said
 from sqlml.reasoning.facts import Flip, Flips, Unflipped
 from sqlml.reasoning.grids import Grid, grid_of
-from sqlml.reasoning.guessing import Scores
 from sqlml.reasoning.rows import Values
 from sqlml.reasoning.searching import BEYOND, GUESSES, TRIED, Search, searches
 from sqlml.reasoning.spread import Spread, Spreads
 from sqlml.signature import Column, Signature
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection as Connection
 
 # Any in this module: labels and other SQL values.
 EVALUATIONS = 20_000
 """Rows that are predicted for one answer at most."""
 ROUND = 4_096
 """Rows of one statement that narrows down, over all columns."""
-MOST_CLASSES = 20
-"""Of more, probabilities are not looked at: they only save rounds."""
-NUMBER, PLACE, TEXT = "sqlml n", "sqlml place", "sqlml text"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    column: int
-    text: str | None
-
-
-@dataclass(frozen=True)
-class Said:
-    """`label` is None where the row has an error."""
-
-    label: Any
-    scores: Scores
-
-
-class Asker:
-    """Predicts the row with one of its columns changed, many at once."""
-
-    def __init__(self, connection: Connection, signature: Signature, base: Values, query: str) -> None:
-        self._connection, self._base, self.asked = connection, list(base.texts), 0
-        self._said: dict[Candidate, Said] = {}
-        self._query = _asking(signature, base.types, query)
-
-    def ask(self, candidates: Sequence[Candidate]) -> list[Said]:
-        """An answer to each; what was answered before is not asked again."""
-        new = list(dict.fromkeys(c for c in candidates if c not in self._said))
-        if new:
-            self.asked += len(new)
-            self._said |= dict.fromkeys(new, Said(None, ()))
-            given = [list(range(len(new))), [c.column for c in new], [c.text for c in new], self._base]
-            for number, label, error, *scores in self._connection.execute(self._query, given).fetchall():
-                if error is None:
-                    self._said[new[number]] = Said(label, () if None in scores else tuple(scores))
-        return [self._said[c] for c in candidates]
-
-    def labels(self, candidates: Sequence[Candidate]) -> list[Any]:
-        """A label for each; None where the row has an error."""
-        return [said.label for said in self.ask(candidates)]
-
-
-@lru_cache(maxsize=64)
-def _asking(signature: Signature, types: tuple[str, ...], query: str) -> str:
-    """A statement of numbers, columns and texts (of candidates) and the row's own texts."""
-    columns: list[exp.Expression] = [sql.alias(sql.column(NUMBER, "c"), NUMBER)]
-    own = sql.cast(exp.Parameter(this=sql.integer(4)), "VARCHAR[]")
-    for i, (column, kind) in enumerate(zip(signature.columns, types, strict=True)):
-        mine = exp.EQ(this=sql.column(PLACE, "c"), expression=sql.integer(i))
-        changed = sql.try_cast(sql.column(TEXT, "c"), kind)
-        unchanged = sql.cast(sql.call("list_extract", own.copy(), sql.integer(i + 1)), kind)
-        columns.append(sql.alias(sql.case([(mine, changed)], unchanged), column.name))
-    listed = [(NUMBER, "INTEGER[]"), (PLACE, "INTEGER[]"), (TEXT, "VARCHAR[]")]
-    given = exp.select(
-        *(
-            sql.alias(sql.call("unnest", sql.cast(exp.Parameter(this=sql.integer(i)), kind)), name)
-            for i, (name, kind) in enumerate(listed, 1)
-        )
-    )
-    rows = sql.render(exp.select(*columns).from_(given.subquery("c")))
-    number = sql.field(sql.column(objects.ROW), NUMBER)
-    answers = [sql.column(name) for name in ("prediction", "error", *_probabilities(signature))]
-    return sql.select_from(sql.render(exp.select(number, *answers)), sql.with_source(objects.SOURCE, rows, query))
-
-
-def _probabilities(signature: Signature) -> list[str]:
-    if not signature.probabilities or len(signature.classes) > MOST_CLASSES:
-        return []
-    return [f"probability_{name}" for name in class_fields(signature)]
 
 
 def flips(
-    connection: Connection,
+    asker: Asker,
     signature: Signature,
     turning: Sequence[Turning],
     base: Values,
     known: Spreads,
-    query: str,
-    of: str,
     threshold: float | None = None,
 ) -> Flips:
-    """Of the row `base`, whose prediction the version's own `query` gives; a `threshold` only says where to ask first."""
-    asker = Asker(connection, signature, base, query)
+    """Of the row `base`, which `asker` knows; whether it is that of then or of now, the caller says. A `threshold` only says
+    where to ask first."""
     grids = [grid_of(column, kind) for column, kind in zip(signature.columns, base.types, strict=True)]
     sides: list[Search] = []
     chosen: list[Candidate] = []
@@ -143,7 +63,7 @@ def flips(
     odds = partial(_learn, signature, threshold)
     label, answers = _follow(asker, sides, chosen, odds)
     if label is None:
-        return Flips(of, (), (), None, asker.asked, "The row has no prediction that could change.")
+        return Flips(None, (), (), None, asker.asked, "The row has no prediction that could change.")
     _prove(asker, sides, label)
     cut |= {side.column for side in sides if side.cut}
     found: list[Flip] = []
@@ -171,7 +91,7 @@ def flips(
         " counts as 1"
     )
     nothing = None if found else "No change of one input alone that was tried gives another label."
-    return Flips(of, tuple(sorted(found, key=_order)), tuple(without), scale, asker.asked, nothing)
+    return Flips(None, tuple(sorted(found, key=_order)), tuple(without), scale, asker.asked, nothing)
 
 
 def _choices(
@@ -211,7 +131,7 @@ def _follow(
 ) -> tuple[Any, list[Any]]:
     """Rounds in which every side that goes on asks about its next places, all in one statement; the first one asks about
     the row itself and about `chosen`, too. Returns the row's label and theirs."""
-    first: list[Candidate] = [Candidate(-1, None), *chosen]
+    first: list[Candidate] = [OWN, *chosen]
     label: Any = None
     own = Said(None, ())
     answers: list[Any] = []
@@ -223,7 +143,8 @@ def _follow(
             places = side.wanted(parts)
             if side.bracket is None and places:
                 limit = min((s.nearer_than for s in sides if s.column == side.column), default=math.inf)
-                places = [place for place in places if abs(side.grid.value(place) - side.near) < limit]
+                if limit < math.inf:
+                    places = [place for place in places if abs(side.grid.value(place) - side.near) < limit]
                 side.done = not places
                 if asker.asked + len(places) > EVALUATIONS:
                     side.cut = side.done = True
@@ -232,9 +153,9 @@ def _follow(
                 asking.append((side, places))
         if not asking and not first:
             return label, answers
-        given = [*first, *(Candidate(s.column, s.grid.text(p)) for s, places in asking for p in places)]
+        given = [*first, *(candidate for s, places in asking for candidate in _at(s, places))]
         # What `_prove` would ask about answers that are no brackets, unless that is much.
-        before = [_beside(s, p) for s, places in asking for p in places if not s.narrows]
+        before = [candidate for s, places in asking if not s.narrows for candidate in _before(s, places)]
         said = asker.ask([*given, *(before if len(given) <= ROUND else ())])
         if first:
             own, (label, *answers) = said[0], [one.label for one in said[: len(first)]]
@@ -242,13 +163,19 @@ def _follow(
         for side, places in asking:
             mine = said[at : at + len(places)]
             side.take(places, [one.label for one in mine], label)
-            learn(side, [(side.start, own), *zip(places, mine, strict=True)], label)
+            ends = [(p, one) for p, one in zip(places, mine, strict=True) if p in (side.bracket or ())]
+            learn(side, [(side.start, own), *ends], label)
             at += len(places)
 
 
-def _beside(side: Search, place: int) -> Candidate:
-    """The place one step nearer to the value."""
-    return Candidate(side.column, side.grid.text(place - 1 if side.upward else place + 1))
+def _at(side: Search, places: Sequence[int]) -> list[Candidate]:
+    return [Candidate(side.column, text) for text in side.grid.texts(places)]
+
+
+def _before(side: Search, places: Sequence[int]) -> list[Candidate]:
+    """Each place's neighbour that is nearer to the value."""
+    step = -1 if side.upward else 1
+    return _at(side, [place + step for place in places])
 
 
 def _prove(asker: Asker, sides: Sequence[Search], label: Any) -> None:
@@ -256,7 +183,7 @@ def _prove(asker: Asker, sides: Sequence[Search], label: Any) -> None:
     found = [(side, side.found) for side in sides if side.found is not None and not side.narrows]
     if not found:
         return
-    asked = [c for s, at in found for c in (Candidate(s.column, s.grid.text(at)), _beside(s, at))]
+    asked = [c for s, at in found for c in (*_at(s, [at]), *_before(s, [at]))]
     labels = asker.labels(asked)
     for (side, _), at, before in zip(found, labels[::2], labels[1::2], strict=True):
         side.becomes = at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,12 @@ from sqlml.engines.surface import class_fields
 from sqlml.errors import BindingError, NotDeployed, UsageError
 from sqlml.predictions import Target, hash_check, target_of, target_on
 from sqlml.reasoning import record
+from sqlml.reasoning.asking import Answer, Asker
 from sqlml.reasoning.contributions import NONE, contributions
 from sqlml.reasoning.facts import BY_HASH, KEPT, UNKNOWN, Contributions, Flips, Input, Inputs, Predicted, Why
 from sqlml.reasoning.flips import flips
 from sqlml.reasoning.grids import grid_of
-from sqlml.reasoning.rows import Found, Values, closest_keys, kept_row, source_row, stored_row
+from sqlml.reasoning.rows import Kept, Values, closest_keys, kept_row, source_row, stored_row
 from sqlml.reasoning.spread import spreads
 from sqlml.relation import Relation, table_exists
 from sqlml.replaying import key_values, moment_of
@@ -133,34 +135,37 @@ class _Asked:
     def answer(self) -> Why:
         stored, place = stored_row(self.connection, self.target, self.values) or (None, None)
         now = self._now(place)
-        then, said, stored = self._then(stored, now)
+        then, stored = self._then(stored, place)
         if stored is None and then is None:
             raise self._nothing(now)
-        stamp = (
-            stored
-            if stored is not None
-            else {"scoring_id": then and then.scoring_id, "scored_at": then and then.seen_at}
-        )
-        outputs = said if said is not None else {}
+        stamp = stored or {"scoring_id": then and then.scoring_id, "scored_at": then and then.seen_at}
         scoring = record.scoring(self.connection, str(stamp["scoring_id"]))
-        known, inputs = self._inputs(stored, scoring, then, now)
-        base = then.inputs if known == KEPT and then else now.inputs if now and known == BY_HASH else None
-        of = "then" if base is not None else "now" if now is not None else None
-        base = base if base is not None or now is None else now.inputs
-        answered = outputs if of == "then" else (now.outputs if now else None)
+        comparable = scoring.get("hash_check") == hash_check(self.connection)
+        digest = stored["input_hash"] if stored is not None else None if then is None else then.input_hash
+        if then is not None and digest is not None and comparable and then.input_hash != digest:
+            self.notes.append("The inputs that were kept last are those of another prediction.")
+            then = None
+        base = then.inputs if then is not None else now
+        asker = None if base is None else self._asker(base)
+        changes = self._flips(asker, base, then)  # before all that asks about the row itself, which this does too
+        here = self._here(now, base, asker)
+        known, inputs = self._inputs(digest, comparable, then, now, here)
+        of = "then" if known != UNKNOWN else None if now is None else "now"
+        outputs = self._said(stored, then, asker)
+        history = record.history(self.connection, self.version)
         run, datasets = record.run(self.version)
         return Why(
             deployment=self.deployment.name,
             version=self.version.version,
-            key=self._key(stored, then),
+            key=self._key(stored),
             as_of=self.moment,
             prediction=self._predicted(outputs, stamp, stored is not None),
             inputs=inputs,
-            contributions=self._contributions(base, of, answered),
-            flips=self._flips(base, of, answered),
+            contributions=self._contributions(base, of, outputs if of == "then" else inputs.now),
+            flips=replace(changes, of=of),
             scoring={k: v for k, v in scoring.items() if k != "hash_check"},
-            deployed=record.deployed(self.connection, self.version),
-            history=record.history(self.connection, self.version),
+            deployed=record.deployed(self.version, history),
+            history=history,
             parity=record.parity(self.connection, self.version),
             model=record.model(self.connection, self.version),
             run=run,
@@ -169,21 +174,22 @@ class _Asked:
             notes=tuple(self.notes),
         )
 
-    def _key(self, stored: dict[str, Any] | None, then: Found | None) -> dict[str, Any]:
+    def _key(self, stored: dict[str, Any] | None) -> dict[str, Any]:
         if stored is not None:
             return {name: stored[name] for name in self.target.keys}
         return dict(zip(self.target.keys, self.values, strict=True))
 
-    def _now(self, place: int | None) -> Found | None:
+    def _asker(self, inputs: Values) -> Asker:
+        return Asker(self.connection, self.signature, inputs, self.query, predicts=not self.is_asked)
+
+    def _now(self, place: int | None) -> Values | None:
         if self.problem is not None:
             self.notes.append(f"The source cannot be read any more: {self.problem}")
             return None
-        return source_row(self.connection, self.target, self.signature, self.values, place, self.query)
+        return source_row(self.connection, self.target, self.signature, self.values, place)
 
-    def _then(
-        self, stored: dict[str, Any] | None, now: Found | None
-    ) -> tuple[Found | None, dict[str, Any] | None, dict[str, Any] | None]:
-        """(the inputs that were kept, what was said, the stored row if it is what was said)."""
+    def _then(self, stored: dict[str, Any] | None, place: int | None) -> tuple[Kept | None, dict[str, Any] | None]:
+        """(the inputs that were kept, the stored row if it is what was said)."""
         if stored is not None and self.moment is not None and stored["scored_at"] > self.moment:
             stored = None  # of a later time
             if self.target.kept is None:
@@ -192,37 +198,47 @@ class _Asked:
                     hint="Without --as-of the present prediction is explained. --keep inputs keeps what is needed.",
                 )
         until = self.moment if self.moment is not None else stored["scored_at"] if stored is not None else None
-        then = None
-        if self.target.kept is not None and until is not None:
-            query = None if stored is not None else self.query
-            then = kept_row(self.connection, self.target, self.target.kept, self.signature, self.values, until, query)
+        if self.target.kept is None or until is None:
+            return None, stored
+        kept = self.target.kept
+        return kept_row(self.connection, self.target, kept, self.signature, self.values, until, stored, place), stored
+
+    def _said(self, stored: dict[str, Any] | None, then: Kept | None, asker: Asker | None) -> dict[str, Any]:
+        """What was stored, or else what the version says about what was kept."""
         if stored is not None:
-            return then, {name: stored[name] for name in self.target.outputs}, stored
-        return then, None if then is None else then.outputs, None
+            return {name: stored[name] for name in self.target.outputs}
+        if then is not None and then.unreadable is not None:
+            return {**dict.fromkeys(self.target.outputs), "error": then.unreadable}
+        return (None if asker is None else asker.own().outputs) or {}
+
+    def _here(self, now: Values | None, base: Values | None, asker: Asker | None) -> Answer | None:
+        """What the version says about the inputs of now."""
+        if now is None or asker is None or base is None:
+            return None
+        is_asked = (now.texts, now.types) == (base.texts, base.types)
+        return (asker if is_asked else self._asker(now)).own()
 
     def _inputs(
-        self, stored: dict[str, Any] | None, scoring: dict[str, Any], then: Found | None, now: Found | None
+        self, digest: int | None, comparable: bool, then: Kept | None, now: Values | None, here: Answer | None
     ) -> tuple[str, Inputs]:
-        comparable = scoring.get("hash_check") == hash_check(self.connection)
-        digest = stored["input_hash"] if stored is not None else None if then is None else then.input_hash
-        known, note = self._known(digest, comparable, then, now)
+        is_same = digest is not None and comparable and here is not None and here.input_hash == digest
+        known, note = self._known(digest, comparable, then, is_same=is_same, in_source=now is not None)
         columns = []
-        same = digest is not None and comparable and now is not None and now.input_hash == digest
         for i, column in enumerate(self.signature.columns):
-            here = None if now is None else now.inputs.values[i]
-            before = then.inputs.values[i] if known == KEPT and then else here if known == BY_HASH else None
+            value = None if now is None else now.values[i]
+            before = then.inputs.values[i] if known == KEPT and then else value if known == BY_HASH else None
             changed: bool | None = None
             if known != UNKNOWN and now is not None:
-                changed = False if same else _differs(before, here)
-            columns.append(Input(column.name, column.type, before, here, changed))
+                changed = False if is_same else _differs(before, value)
+            columns.append(Input(column.name, column.type, before, value, changed))
         in_source = None if self.problem is not None else now is not None
-        return known, Inputs(known, in_source, note, tuple(columns), None if now is None else now.outputs)
+        return known, Inputs(known, in_source, note, tuple(columns), None if here is None else here.outputs)
 
-    def _known(self, digest: int | None, comparable: bool, then: Found | None, now: Found | None) -> tuple[str, str]:
+    def _known(
+        self, digest: int | None, comparable: bool, then: Kept | None, *, is_same: bool, in_source: bool
+    ) -> tuple[str, str]:
         if then is not None:
-            if digest is None or then.input_hash == digest or not comparable:
-                return KEPT, f"The inputs of then were kept at {then.seen_at:%Y-%m-%d %H:%M:%S} UTC."
-            self.notes.append("The inputs that were kept last are those of another prediction.")
+            return KEPT, f"The inputs of then were kept at {then.seen_at:%Y-%m-%d %H:%M:%S} UTC."
         if digest is None:
             return UNKNOWN, "The inputs of then are not known: nothing was kept of them (--keep none)."
         only = "Only a hash of the inputs was kept"
@@ -230,9 +246,9 @@ class _Asked:
             return UNKNOWN, f"{only}, by a DuckDB that hashes otherwise: whether they are those of now is not known."
         if self.problem is not None:
             return UNKNOWN, f"{only}, and the source cannot be read any more."
-        if now is None:
+        if not in_source:
             return UNKNOWN, f"{only}, and the key has left the source."
-        if now.input_hash == digest:
+        if is_same:
             return BY_HASH, "The inputs are unchanged since: their hash is that of then."
         return UNKNOWN, f"{only}, and the source has other inputs now: those of then are not known."
 
@@ -271,17 +287,17 @@ class _Asked:
             return _noted(nothing, NONE)
         return contributions(self.connection, self.version, base, of or "", outputs)
 
-    def _flips(self, base: Values | None, of: str | None, outputs: dict[str, Any] | None) -> Flips:
+    def _flips(self, asker: Asker | None, base: Values | None, then: Kept | None) -> Flips:
         def none(note: str) -> Flips:
-            return Flips(of, (), (), None, 0, note)
+            return Flips(None, (), (), None, 0, note)
 
         if self.is_asked:
             return none("A python_function is not asked about rows that do not exist.")
         if self.signature.kind != "classifier":
             return none("The prediction is a number: there is no label that could change.")
-        if base is None:
+        if base is None or asker is None:
             return none("The inputs are not known, so that nothing can be said about them.")
-        if outputs is not None and outputs.get("error") is not None:
+        if then is not None and then.unreadable is not None:
             return none("The row has no prediction that could change.")
         found = self._turning()
         if isinstance(found, str):
@@ -289,7 +305,7 @@ class _Asked:
         of_text = [grid_of(c, kind) is None for c, kind in zip(self.signature.columns, base.types, strict=True)]
         relation = None if self.problem is not None else self.target.relation
         known = spreads(self.connection, relation, self.signature, of_text)
-        return flips(self.connection, self.signature, found, base, known, self.query, of or "", self.version.threshold)
+        return flips(asker, self.signature, found, base, known, self.version.threshold)
 
     def _turning(self) -> tuple[Turning, ...] | str:
         found = turning_of(self.connection, self.version.model_sha256)
@@ -298,7 +314,7 @@ class _Asked:
     def _named(self) -> str:
         return ", ".join(f"{name} = {value}" for name, value in zip(self.target.keys, self.values, strict=True))
 
-    def _nothing(self, now: Found | None) -> NotDeployed:
+    def _nothing(self, now: Values | None) -> NotDeployed:
         label = self.target.relation.label
         if self.moment is not None and self.target.kept is None:
             return NotDeployed(f"{self.deployment.name} v{self.version.version} has no prediction for {self._named()}.")

@@ -7,8 +7,11 @@ import decimal
 import math
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from sqlml.binding import WHOLE
 from sqlml.signature import Column
@@ -17,6 +20,10 @@ Kind = Literal["double", "single", "whole", "decimal"]
 EXACT = 2**53
 """Whole numbers up to here are DOUBLEs of their own; the features that a model sees are DOUBLEs."""
 _CONTEXT = decimal.Context(prec=400)
+_PACKED = {
+    "double": (struct.Struct("<d"), struct.Struct("<q")),
+    "single": (struct.Struct("<f"), struct.Struct("<i")),
+}
 LIMITS = {"TINYINT": 7, "SMALLINT": 15, "INTEGER": 31, "BIGINT": 63, "HUGEINT": 127}
 
 
@@ -32,10 +39,10 @@ class Grid:
     def above(self, value: float) -> int:
         """The place of the least value that is not below this one."""
         if self.kind == "single":
-            place = _bits(_single(value), "f")
+            place = _bits(_single(value), "single")
             return place if self.value(place) >= value else place + 1
         if self.kind == "double":
-            return _bits(value, "d")
+            return _bits(value, "double")
         return math.ceil(value) if self.kind == "whole" else self._scaled(value, decimal.ROUND_CEILING)
 
     def below(self, value: float) -> int:
@@ -45,14 +52,14 @@ class Grid:
     def nearest(self, value: float) -> int:
         """The place of the value itself where it has one; float32: of what it is rounded to."""
         if self.kind == "single":
-            return _bits(_single(value), "f")
+            return _bits(_single(value), "single")
         if self.kind == "whole":
             return round(value)
         return self.above(value) if self.kind == "double" else self._scaled(value, decimal.ROUND_HALF_EVEN)
 
     def value(self, place: int) -> float:
         if self.kind in ("double", "single"):
-            return _number(place, "d" if self.kind == "double" else "f")
+            return _number(place, self.kind)
         return float(place) if self.kind == "whole" else float(self.text(place))
 
     def text(self, place: int) -> str:
@@ -62,6 +69,14 @@ class Grid:
         if self.kind == "decimal":
             return format(decimal.Decimal(place).scaleb(-self.scale, _CONTEXT), "f")
         return repr(self.value(place))
+
+    def texts(self, places: Sequence[int]) -> list[str]:
+        """The same of many; a tree has hundreds of thresholds."""
+        if self.kind != "double":
+            return [self.text(place) for place in places]
+        numbered = np.array(places, np.int64)
+        sizes = np.abs(numbered).view(np.float64)
+        return list(map(repr, np.where(numbered < 0, -sizes, sizes).tolist()))
 
     def _scaled(self, value: float, rounding: str) -> int:
         exact = decimal.Decimal(value).scaleb(self.scale, _CONTEXT)
@@ -82,9 +97,9 @@ def grid_of(column: Column, kind: str) -> Grid | None:
         precision, scale = (*map(int, re.findall(r"\d+", kind)), 18, 3)[:2] if "(" in kind else (18, 3)
         return Grid("decimal", scale, 1 - 10**precision, 10**precision - 1)
     if base == "FLOAT" or column.type == "FLOAT":
-        most = _bits(3.4028234663852886e38, "f")
+        most = _bits(3.4028234663852886e38, "single")
         return Grid("single", 0, -most, most)
-    most = _bits(1.7976931348623157e308, "d")
+    most = _bits(1.7976931348623157e308, "double")
     return Grid("double", 0, -most, most)
 
 
@@ -95,14 +110,14 @@ def _single(value: float) -> float:
         return math.copysign(3.4028234663852886e38, value)
 
 
-def _bits(value: float, letter: str) -> int:
+def _bits(value: float, kind: Kind) -> int:
     """Doubles (float32 numbers) in their order: 0 is 0.0, 1 the smallest above it, -1 the greatest below."""
-    whole = "q" if letter == "d" else "i"
-    bits = int(struct.unpack(f"<{whole}", struct.pack(f"<{letter}", abs(value)))[0])
+    number, whole = _PACKED[kind]
+    bits = int(whole.unpack(number.pack(abs(value)))[0])
     return -bits if value < 0 else bits
 
 
-def _number(place: int, letter: str) -> float:
-    whole = "q" if letter == "d" else "i"
-    size = float(struct.unpack(f"<{letter}", struct.pack(f"<{whole}", abs(place)))[0])
+def _number(place: int, kind: Kind) -> float:
+    number, whole = _PACKED[kind]
+    size = float(number.unpack(whole.pack(abs(place)))[0])
     return -size if place < 0 else size

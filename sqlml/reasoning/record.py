@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlml.catalog.migrations import KEEPS_RECALLS, applied
 from sqlml.catalog.records import Version
+from sqlml.parsing import parsed
 from sqlml.relation import split_name
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ Facts = dict[str, Any]
 
 
 def _one(connection: Connection, query: str, values: list[Any]) -> Facts | None:
-    found = connection.execute(query, values)
+    found = connection.execute(parsed(connection, query), values)
     names = [column[0] for column in found.description or ()]
     row = found.fetchone()
     return None if row is None else dict(zip(names, row, strict=True))
@@ -36,8 +38,8 @@ def scoring(connection: Connection, scoring_id: str) -> Facts:
     return {**found, "source": ".".join(split_name(found["source"]))}
 
 
-def deployed(connection: Connection, version: Version) -> Facts:
-    """The deployment version: what it is, and who made it, when and why."""
+def deployed(version: Version, happened: Sequence[Facts]) -> Facts:
+    """The deployment version: what it is, and who made it, when and why, by its history."""
     return {
         "version": version.version,
         "state": version.state,
@@ -50,19 +52,12 @@ def deployed(connection: Connection, version: Version) -> Facts:
         "source": None if version.source is None else ".".join(split_name(version.source)),
         "deployed_by": version.deployed_by,
         "deployed_at": version.deployed_at,
-        "why": _why(connection, version),
+        "why": next(
+            (e["why"] for e in happened if e["action"] == "stage" and e["to_version"] == version.version), None
+        ),
         "sqlml_version": version.sqlml_version,
         "duckdb_version": version.duckdb_version,
     }
-
-
-def _why(connection: Connection, version: Version) -> str | None:
-    row = connection.execute(
-        "SELECT why FROM sqlml.history WHERE deployment = ? AND to_version = ? AND action = 'stage'"
-        " ORDER BY happened_at LIMIT 1",
-        [version.deployment, version.version],
-    ).fetchone()
-    return None if row is None else row[0]
 
 
 def history(connection: Connection, version: Version) -> tuple[Facts, ...]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from sqlml import objects, sql
+from sqlml import sql
 from sqlml.kept import KeptInputs
+from sqlml.parsing import parsed
 from sqlml.predictions import Target
 from sqlml.recomputing import is_key
-from sqlml.relation import Relation
 from sqlml.signature import Signature
 
 if TYPE_CHECKING:
@@ -34,15 +35,14 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A row of the source or of the kept inputs with what the version says about it."""
+class Kept:
+    """Inputs that were kept, and of which scoring."""
 
     inputs: Values
-    outputs: dict[str, Any] | None
     input_hash: int | None
     unreadable: str | None
-    seen_at: datetime | None = None
-    scoring_id: str | None = None
+    seen_at: datetime
+    scoring_id: str
 
 
 def stored_row(connection: Connection, target: Target, values: Sequence[str]) -> tuple[dict[str, Any], int] | None:
@@ -50,93 +50,33 @@ def stored_row(connection: Connection, target: Target, values: Sequence[str]) ->
 
     Measured over 10 million rows: reading all columns where the key is costs half as much again as finding the row id.
     """
-    number = _rowid(connection, target.table, is_key(target.keys, target.key_types, values))
+    number = _number(connection, _numbering(target.table, target.keys, target.key_types), values)
     if number is None:
         return None
-    query = exp.select(exp.Star()).from_(sql.table(*target.table)).where(_is_row(number))
-    return _one(connection, sql.render(query)) or {}, number
-
-
-def _rowid(connection: Connection, path: Sequence[str], condition: exp.Expression) -> int | None:
-    query = exp.select(sql.column(ROWID)).from_(sql.table(*path)).where(condition).limit(1)
-    row = connection.execute(sql.render(query)).fetchone()
-    return None if row is None else int(row[0])
-
-
-def _is_row(number: int) -> exp.Expression:
-    return exp.EQ(this=sql.column(ROWID), expression=sql.integer(number))
-
-
-def _one(connection: Connection, query: str) -> dict[str, Any] | None:
-    found = connection.execute(query)
-    names = [column[0] for column in found.description or ()]
-    row = found.fetchone()
-    return None if row is None else dict(zip(names, row, strict=True))
+    return _one(connection, _selecting(target.table, (), (), at_row=True), [number]) or {}, number
 
 
 def source_row(
-    connection: Connection, target: Target, signature: Signature, values: Sequence[str], near: int | None, query: str
-) -> Found | None:
-    """The row of this key in the source, and what the version says about it. `near` is the row id of its prediction:
-    a table that was scored in its own order has it there too, which saves looking through all keys; `query` is the
-    version's own, over whole rows."""
+    connection: Connection, target: Target, signature: Signature, values: Sequence[str], near: int | None
+) -> Values | None:
+    """The inputs of this key in the source. `near` is the row id of its prediction: a table that was scored in its own
+    order has it there too, which saves looking through all keys."""
     relation = target.relation
-    types = [relation.types[_spelled(relation, key)] for key in target.keys]
-    condition = is_key([_spelled(relation, key) for key in target.keys], types, values)
-    by_folded = {name.lower(): kind for name, kind in relation.types.items()}
-    read = [by_folded[c.name.lower()] for c in signature.columns]
+    by_folded = {name.lower(): (name, kind) for name, kind in relation.types.items()}
+    keys, kinds = zip(*(by_folded[key.lower()] for key in target.keys), strict=True)
+    types = [by_folded[c.name.lower()][1] for c in signature.columns]
 
-    def where(condition: exp.Expression) -> Found | None:
-        rows = sql.render(exp.select(exp.Star()).from_(relation.node).where(condition).limit(1))
-        return answered(connection, target, signature, rows, query, read)
+    def read(given: Sequence[object], *, by_key: bool, at_row: bool) -> Values | None:
+        known = (keys, kinds) if by_key else ((), ())
+        return _read(connection, signature, _selecting(relation.parts, *known, at_row=at_row), given, types)
 
-    if not relation.is_local_table:
-        return where(condition)
-    found = None if near is None else where(sql.all_of([_is_row(near), condition]))
+    if not relation.is_local_table or ROWID in by_folded:
+        return read(values, by_key=True, at_row=False)
+    found = None if near is None else read([*values, near], by_key=True, at_row=True)
     if found is not None:
         return found
-    number = _rowid(connection, relation.parts, condition)
-    return None if number is None else where(_is_row(number))
-
-
-def _spelled(relation: Relation, key: str) -> str:
-    return next((name for name in relation.types if name.lower() == key.lower()), key)
-
-
-def answered(
-    connection: Connection, target: Target, signature: Signature, rows: str, query: str, types: Sequence[str]
-) -> Found | None:
-    """The one row of `rows` as the model's inputs, with the answer of the statement that the version was deployed with."""
-    fields = [sql.field(sql.column(objects.ROW), column.name) for column in signature.columns]
-    is_asked = not any(name == "prediction" for name in target.outputs) or "sqlml w0" in query
-    outputs = [] if is_asked else list(target.outputs)
-    columns = _both(fields)
-    columns += [sql.alias(sql.column(name), f"o{i}") for i, name in enumerate(outputs)]
-    columns.append(sql.alias(sql.column("input_hash"), "h"))
-    head = sql.render(exp.select(*columns))
-    found = _one(connection, sql.select_from(head, sql.with_source(objects.SOURCE, rows, query)))
-    if found is None:
-        return None
-    said = {name: found[f"o{i}"] for i, name in enumerate(outputs)} if outputs else None
-    return Found(_values(found, types), said, found["h"], None)
-
-
-def _read(connection: Connection, signature: Signature, rows: str) -> dict[str, Any] | None:
-    """The same of the inputs alone, without asking the model, which takes longer to plan than all else."""
-    columns = _both([sql.column(column.name) for column in signature.columns])
-    return _one(connection, sql.select_from(sql.render(exp.select(*columns)), rows))
-
-
-def _both(fields: Sequence[exp.Expression]) -> list[exp.Expression]:
-    """Each as value and as text."""
-    columns = [sql.alias(field, f"v{i}") for i, field in enumerate(fields)]
-    return columns + [sql.alias(sql.cast(field.copy(), "VARCHAR"), f"t{i}") for i, field in enumerate(fields)]
-
-
-def _values(found: dict[str, Any], types: Sequence[str]) -> Values:
-    read = tuple("VARCHAR" if kind.split("(")[0].upper() in AS_TEXT else kind for kind in types)
-    places = range(len(types))
-    return Values(tuple(found[f"v{i}"] for i in places), tuple(found[f"t{i}"] for i in places), read)
+    number = _number(connection, _numbering(relation.parts, keys, kinds), values)
+    return None if number is None else read([number], by_key=False, at_row=True)
 
 
 def kept_row(
@@ -146,51 +86,90 @@ def kept_row(
     signature: Signature,
     values: Sequence[str],
     until: datetime,
-    query: str | None,
-) -> Found | None:
-    """What was kept of this key last, until then; None if nothing was, or it had left the source. What the version says
-    about it only where its `query` is given."""
-    condition = is_key(kept.keys, target.key_types, values)
-    before = exp.LTE(this=sql.column("scored_at"), expression=sql.timestamp(until))
-    last = exp.select(sql.call("max", sql.column(ROWID))).from_(sql.table(*kept.path)).where(condition, before)
-    row = connection.execute(sql.render(last)).fetchone()
-    if row is None or row[0] is None:
-        return None
-    one = sql.render(exp.select(exp.Star()).from_(sql.table(*kept.path)).where(_is_row(int(row[0]))))
-    stamp = _one(connection, one) or {}
+    stored: Mapping[str, Any] | None,
+    near: int | None,
+) -> Kept | None:
+    """What was kept of this key last, until then; None if nothing was, or it had left the source. `stored` is its
+    prediction, and `near` that one's row id: what the first scoring kept lies where it wrote the prediction."""
+    by_key = (target.keys, target.key_types)
+    stamp, number = None, near
+    if stored is not None and near is not None:
+        stamp = _one(connection, _selecting(kept.path, *by_key, at_row=True), [*values, near])
+    # The time alone would not do: one transaction may have written a key twice.
+    same = ("scored_at", "input_hash")
+    if stamp is None or stored is None or any(stamp[name] != stored[name] for name in same):
+        number = _number(connection, _numbering_last(kept.path, *by_key), [*values, until])
+        if number is None:
+            return None
+        stamp = _one(connection, _selecting(kept.path, (), (), at_row=True), [number]) or {}
     if stamp[kept.removed]:
         return None
-    rows, types = kept.as_source(one), [c.type for c in signature.columns]
-    if query is None:
-        read = _read(connection, signature, rows)
-        inputs, outputs = None if read is None else _values(read, types), None
-    else:
-        found = answered(connection, target, signature, rows, query, types)
-        inputs, outputs = (None, None) if found is None else (found.inputs, found.outputs)
+    rows, types = kept.as_source(_selecting(kept.path, (), (), at_row=True)), [c.type for c in signature.columns]
+    inputs = _read(connection, signature, rows, [number], types)
     if inputs is None:
         return None
-    return Found(
-        inputs,
-        outputs,
-        stamp["input_hash"],
-        stamp[kept.unreadable],
-        stamp["scored_at"],
-        str(stamp["scoring_id"]),
-    )
+    return Kept(inputs, stamp["input_hash"], stamp[kept.unreadable], stamp["scored_at"], str(stamp["scoring_id"]))
 
 
-def as_row(signature: Signature, inputs: Values) -> exp.Select:
-    """The inputs written down, as a query of one row."""
-    return exp.select(
-        *(
-            sql.alias(written(text, kind), column.name)
-            for column, text, kind in zip(signature.columns, inputs.texts, inputs.types, strict=True)
-        )
-    )
+def _number(connection: Connection, query: str, given: Sequence[object]) -> int | None:
+    row = connection.execute(parsed(connection, query), list(given)).fetchone()
+    return None if row is None or row[0] is None else int(row[0])
 
 
-def written(text: str | None, kind: str) -> exp.Expression:
-    return sql.null(kind) if text is None else sql.cast(sql.text(text), kind)
+def _one(connection: Connection, query: str, given: Sequence[object]) -> dict[str, Any] | None:
+    found = connection.execute(parsed(connection, query), list(given))
+    names = [column[0] for column in found.description or ()]
+    row = found.fetchone()
+    return None if row is None else dict(zip(names, row, strict=True))
+
+
+def _read(
+    connection: Connection, signature: Signature, rows: str, given: Sequence[object], types: Sequence[str]
+) -> Values | None:
+    """The model's inputs of the one row of `rows`, each as value and as text; without the model, which takes longer to
+    plan than all else."""
+    query = sql.select_from(_values_and_texts(tuple(column.name for column in signature.columns)), rows)
+    found = connection.execute(parsed(connection, query), list(given)).fetchone()
+    if found is None:
+        return None
+    read = tuple("VARCHAR" if kind.split("(")[0].upper() in AS_TEXT else kind for kind in types)
+    return Values(found[: len(types)], found[len(types) :], read)
+
+
+# Statements take keys as parameters, as many as there are key columns, so that each is made and parsed once.
+
+
+@lru_cache(maxsize=64)
+def _values_and_texts(names: tuple[str, ...]) -> str:
+    fields = [sql.column(name) for name in names]
+    columns = [sql.alias(field, f"v{i}") for i, field in enumerate(fields)]
+    columns += [sql.alias(sql.cast(field.copy(), "VARCHAR"), f"t{i}") for i, field in enumerate(fields)]
+    return sql.render(exp.select(*columns))
+
+
+@lru_cache(maxsize=64)
+def _selecting(path: tuple[str, ...], keys: tuple[str, ...], types: tuple[str, ...], *, at_row: bool) -> str:
+    """The row of a key that has, `at_row`, a row id (the last parameter)."""
+    conditions = [is_key(keys, types)] if keys else []
+    if at_row:
+        number = exp.Parameter(this=sql.integer(len(keys) + 1))
+        conditions.append(exp.EQ(this=sql.column(ROWID), expression=number))
+    return sql.render(exp.select(exp.Star()).from_(sql.table(*path)).where(*conditions).limit(1))
+
+
+@lru_cache(maxsize=64)
+def _numbering(path: tuple[str, ...], keys: tuple[str, ...], types: tuple[str, ...]) -> str:
+    """The row id of a key."""
+    return sql.render(exp.select(sql.column(ROWID)).from_(sql.table(*path)).where(is_key(keys, types)).limit(1))
+
+
+@lru_cache(maxsize=64)
+def _numbering_last(path: tuple[str, ...], keys: tuple[str, ...], types: tuple[str, ...]) -> str:
+    """The row id of what was kept of a key last, until a moment (the last parameter)."""
+    until = sql.cast(exp.Parameter(this=sql.integer(len(keys) + 1)), "TIMESTAMP")
+    before = exp.LTE(this=sql.column("scored_at"), expression=until)
+    last = exp.select(sql.call("max", sql.column(ROWID))).from_(sql.table(*path))
+    return sql.render(last.where(is_key(keys, types), before))
 
 
 def closest_keys(connection: Connection, target: Target, values: Sequence[str], limit: int = 100_000) -> list[str]:

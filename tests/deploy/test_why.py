@@ -113,6 +113,49 @@ def test_what_was_shown_then_is_computed_again_from_kept_inputs(connection: Any)
     assert past.inputs.columns[0].changed
 
 
+@pytest.mark.parametrize("deleted", [0, 1, 2])
+def test_kept_inputs_of_a_key_that_one_transaction_wrote_twice(connection: Any, deleted: int) -> None:
+    """Both rows have one time, and rows that left move what is kept away from where its prediction is."""
+    deploy(connection, keep="inputs", live=True)
+    connection.execute(f"DELETE FROM customers WHERE customer_id > {120 - deleted}")
+    connection.execute("BEGIN")
+    for tenure in (5, 6):
+        connection.execute(f"UPDATE customers SET tenure = {tenure} WHERE customer_id = {KEY}")
+    connection.execute("COMMIT")
+    found = sqlml.why(connection, "churn", KEY)
+
+    assert {i.column: (i.then, i.now, i.changed) for i in found.inputs.columns}["tenure"] == (6, 6, False)
+    assert found.inputs.now["prediction"] == found.prediction.value
+
+
+def test_what_could_not_be_read_then_is_said(connection: Any) -> None:
+    connection.execute("ALTER TABLE customers ALTER tenure TYPE DOUBLE")
+    connection.execute(f"UPDATE customers SET tenure = 2.5 WHERE customer_id = {KEY}")
+    deploy(connection, keep="inputs")
+    (moment,) = connection.execute("SELECT max(finished_at) FROM sqlml.scorings").fetchone()
+    then = sqlml.why(connection, "churn", KEY)
+    connection.execute(f"UPDATE customers SET tenure = 12 WHERE customer_id = {KEY}")
+    sqlml.score(connection, "churn")
+    past = sqlml.why(connection, "churn", KEY, as_of=moment)
+
+    assert then.prediction.error is not None
+    assert "2.5" in then.prediction.error
+    assert (past.prediction.stored, past.prediction.value, past.prediction.error) == (
+        False,
+        None,
+        then.prediction.error,
+    )
+    assert past.contributions.rows == past.flips.columns == ()
+
+
+def test_a_source_may_have_a_column_called_rowid(connection: Any) -> None:
+    connection.execute("CREATE TABLE numbered AS SELECT *, 119 - customer_id AS rowid FROM customers")
+    deploy(connection, table="numbered")
+    inputs = {i.column: i for i in sqlml.why(connection, "churn", KEY).inputs.columns}
+
+    assert (inputs["tenure"].now, inputs["tenure"].changed) == (34, False)
+
+
 def test_with_a_hash_alone_changed_inputs_are_called_unknown(connection: Any) -> None:
     deploy(connection)
     connection.execute(f"UPDATE customers SET tenure = 1 WHERE customer_id = {KEY}")

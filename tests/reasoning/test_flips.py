@@ -23,8 +23,9 @@ from sqlml.engines import python
 from sqlml.engines.native import NativeEngine
 from sqlml.engines.sql import SqlEngine
 from sqlml.engines.surface import staged_select
+from sqlml.reasoning.asking import Asker, Candidate
 from sqlml.reasoning.facts import Flips
-from sqlml.reasoning.flips import Asker, Candidate, flips
+from sqlml.reasoning.flips import flips
 from sqlml.reasoning.grids import grid_of
 from sqlml.reasoning.rows import Values
 from sqlml.reasoning.spread import spreads
@@ -69,12 +70,16 @@ class Model:
         base = self.values(number)
         texts = [grid_of(c, kind) is None for c, kind in zip(self.signature.columns, base.types, strict=True)]
         known = spreads(self.connection, find(self.connection, "rows"), self.signature, texts)
-        return flips(self.connection, self.signature, turning(self.model), base, known, self.query, "then")
+        return flips(self.asker(base), self.signature, turning(self.model), base, known)
+
+    def asker(self, base: Values) -> Asker:
+        return Asker(self.connection, self.signature, base, self.query)
 
     def labels(self, number: int, column: str, values: Any) -> list[Any]:
         place = [c.name for c in self.signature.columns].index(column)
-        asker = Asker(self.connection, self.signature, self.values(number), self.query)
-        return asker.labels([Candidate(-1, None), *(Candidate(place, None if v is None else str(v)) for v in values)])
+        return self.asker(self.values(number)).labels(
+            [Candidate(-1, None), *(Candidate(place, None if v is None else str(v)) for v in values)]
+        )
 
 
 @pytest.fixture
