@@ -26,18 +26,15 @@ RECURSIVE = "sqlml narrowed"
 def flip_steps(
     deployment: str, version: int, signature: Signature, source: exp.Expression, types: Mapping[str, str]
 ) -> dict[str, str]:
-    """Steps that end in "sqlml flips": (column, before, value, number, becomes, distance, inside)."""
+    """Steps that end in "sqlml flips": (column, before, value, number, becomes, distance, inside). The row stands in
+    "sqlml base", typed as the model takes it."""
     function = [sql.identifier(deployment), f"predict_v{version}"]
     return {
-        "sqlml base": sql.render(_base(signature)),
-        "sqlml label": sql.select_from(
-            sql.render(_labelled(function, signature)), 'SELECT * FROM "sqlml base"', alias=BASE
-        ),
         "sqlml columns": sql.render(_columns(signature, types)),
         "sqlml spread": sql.render(_spread(signature, source)),
         **CANDIDATES,
         "sqlml tried": sql.render(_tried(function, signature)),
-        "sqlml ends": ENDS,
+        **TRIED,
         RECURSIVE: sql.render(_narrowed(function, signature)),
         **ANSWERS,
     }
@@ -48,27 +45,12 @@ def _call(function: Sequence[object], row: exp.Expression) -> exp.Expression:
     return exp.Dot.build([schema, sql.call_quoted(str(name), row)])  # type: ignore[list-item] # an identifier
 
 
-def _typed(column: Column, text: exp.Expression) -> exp.Expression:
+def typed(column: Column, text: exp.Expression) -> exp.Expression:
     """A text as the model takes it; true and false may stand for 1 and 0."""
     if column.is_text:
         return text
     read = sql.try_cast(text.copy(), column.type)
     return sql.call("coalesce", read, sql.try_cast(sql.try_cast(text.copy(), "BOOLEAN"), column.type))
-
-
-def _base(signature: Signature) -> exp.Select:
-    chosen = sql.column("chosen", "s")
-    values = []
-    for i, column in enumerate(signature.columns, 1):
-        entry = sql.field(sql.call("list_extract", chosen.copy(), sql.integer(i)), "value")
-        values.append(sql.alias(_typed(column, entry), column.name))
-    listed = exp.select(sql.alias(sql.column("chosen", "c"), "chosen")).from_(sql.named(sql.table("sqlml chosen"), "c"))
-    return exp.select(*values).from_(listed.subquery("s"))
-
-
-def _labelled(function: Sequence[object], signature: Signature) -> exp.Select:
-    row = sql.struct({c.name: sql.column(c.name, BASE) for c in signature.columns})
-    return exp.select(sql.alias(sql.cast(_call(function, row), "VARCHAR"), "label"))
 
 
 def _columns(signature: Signature, types: Mapping[str, str]) -> exp.Select:
@@ -114,7 +96,7 @@ def _changed(signature: Signature, place: exp.Expression, text: exp.Expression) 
     fields = {}
     for i, column in enumerate(signature.columns):
         mine = exp.EQ(this=place.copy(), expression=sql.integer(i))
-        fields[column.name] = sql.case([(mine, _typed(column, text.copy()))], sql.column(column.name, BASE))
+        fields[column.name] = sql.case([(mine, typed(column, text.copy()))], sql.column(column.name, BASE))
     return sql.struct(fields)
 
 
@@ -173,7 +155,9 @@ CANDIDATES = {
             WHERE NOT p.is_text AND NOT p.is_flag AND p.way <> 'monotone' AND p.start IS NOT NULL) AS u) AS w
         WHERE w.number <> w.start AND abs(w.number) < 1e30
         QUALIFY row_number() OVER (PARTITION BY w.position ORDER BY abs(w.number - w.start)) <= 4000""",
-    "sqlml tries": """SELECT s.position, CASE WHEN p.is_whole THEN s.number::HUGEINT::VARCHAR ELSE s.number::VARCHAR END AS value,
+    # The row itself is the one at -1: a model is planned once for all of these.
+    "sqlml tries": """SELECT -1 AS position, NULL::VARCHAR AS value, NULL::DOUBLE AS number FROM "sqlml base"
+        UNION ALL SELECT s.position, CASE WHEN p.is_whole THEN s.number::HUGEINT::VARCHAR ELSE s.number::VARCHAR END,
             s.number FROM "sqlml steps" AS s JOIN "sqlml places" AS p ON p.position = s.position
         UNION ALL SELECT r.position, r.number::VARCHAR, r.number FROM (SELECT p.position,
             unnest(list_transform(range(257), lambda k: p.low + (p.high - p.low) * k / 256)) AS number
@@ -184,9 +168,12 @@ CANDIDATES = {
         UNION ALL SELECT p.position, unnest(['false', 'true']), NULL FROM "sqlml places" AS p WHERE p.is_flag
         UNION ALL SELECT p.position, NULL, NULL FROM "sqlml places" AS p WHERE p.takes_missing AND p.before IS NOT NULL""",
 }
-ENDS = """SELECT t.position, p.is_whole, p.start AS same, t.number AS other, t.label FROM "sqlml tried" AS t
-    JOIN "sqlml places" AS p ON p.position = t.position, "sqlml label" AS l
-    WHERE p.way = 'monotone' AND t.number IS NOT NULL AND t.label <> l.label"""
+TRIED = {
+    "sqlml label": """SELECT t.label FROM "sqlml tried" AS t WHERE t.position = -1""",
+    "sqlml ends": """SELECT t.position, p.is_whole, p.start AS same, t.number AS other, t.label FROM "sqlml tried" AS t
+        JOIN "sqlml places" AS p ON p.position = t.position, "sqlml label" AS l
+        WHERE p.way = 'monotone' AND t.number IS NOT NULL AND t.label <> l.label""",
+}
 ANSWERS = {
     "sqlml crossings": """SELECT DISTINCT ON (n.position, n.other > p.start) n.position,
             CASE WHEN p.is_whole THEN n.other::HUGEINT::VARCHAR ELSE n.other::VARCHAR END AS value, n.other AS number, n.label

@@ -259,7 +259,10 @@ def test_times_and_bytes_and_great_integers_are_exact(tmp_path):
         )
         deploy(connection, model, table="t")
         said = connection.execute("SELECT prediction, error FROM shop.current ORDER BY id").fetchall()
+        known = [sqlml.why(connection, "shop", key).inputs for key in (1, 2, 3)]
 
+    assert [inputs.then_known for inputs in known] == ["by hash"] * 3
+    assert [inputs.columns[1].then for inputs in known] == [b"\x00\xff", b"", b""]
     assert said[0] == ("1969-07-20T20:17:40 00ff 9007199254740993", None)
     assert said[1] == ("2020-02-29T00:00:00.000001  -9223372036854775808", None)
     assert said[2][0] is None
