@@ -64,8 +64,8 @@ class Asker:
     def __init__(
         self, connection: Connection, signature: Signature, base: Values, query: str, *, predicts: bool = True
     ) -> None:
-        self.asked = 0
-        self._connection, self._signature, self._base, self._query = connection, signature, base, query
+        self.base, self.asked = base, 0
+        self._connection, self._signature, self._query = connection, signature, query
         self._said: dict[Candidate, Said] = {}
         self._scores = _probabilities(signature)
         self._outputs = tuple(name for name, _ in output_columns(signature)) if predicts else ()
@@ -105,9 +105,9 @@ class Asker:
 
     def _rows(self, candidates: Sequence[Candidate], outputs: tuple[str, ...]) -> list[tuple[Any, ...]]:
         """(number of the candidate, outputs, hash of the inputs) in any order."""
-        statement = parsed(self._connection, _asking(self._signature, self._base.types, self._query, outputs))
+        statement = parsed(self._connection, _asking(self._signature, self.base.types, self._query, outputs))
         numbers, columns = list(range(len(candidates))), [c.column for c in candidates]
-        given = [numbers, columns, [c.text for c in candidates], list(self._base.texts)]
+        given = [numbers, columns, [c.text for c in candidates], list(self.base.texts)]
         return self._connection.execute(statement, given).fetchall()
 
 

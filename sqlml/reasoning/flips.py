@@ -21,7 +21,6 @@ from sqlml.reasoning import guessing
 from sqlml.reasoning.asking import OWN, Asker, Candidate, Said
 from sqlml.reasoning.facts import Flip, Flips, Unflipped
 from sqlml.reasoning.grids import Grid, grid_of
-from sqlml.reasoning.rows import Values
 from sqlml.reasoning.searching import BEYOND, GUESSES, TRIED, Search, searches
 from sqlml.reasoning.spread import Spread, Spreads
 from sqlml.signature import Column, Signature
@@ -37,12 +36,12 @@ def flips(
     asker: Asker,
     signature: Signature,
     turning: Sequence[Turning],
-    base: Values,
     known: Spreads,
     threshold: float | None = None,
 ) -> Flips:
-    """Of the row `base`, which `asker` knows; whether it is that of then or of now, the caller says. A `threshold` only says
-    where to ask first."""
+    """Of the row that `asker` knows; whether it is that of then or of now, the caller says. A `threshold` only says where to
+    ask first."""
+    base = asker.base
     grids = [grid_of(column, kind) for column, kind in zip(signature.columns, base.types, strict=True)]
     sides: list[Search] = []
     chosen: list[Candidate] = []

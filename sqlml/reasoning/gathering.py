@@ -147,8 +147,8 @@ class _Asked:
             then = None
         base = then.inputs if then is not None else now
         asker = None if base is None else self._asker(base)
-        changes = self._flips(asker, base, then)  # before all that asks about the row itself, which this does too
-        here = self._here(now, base, asker)
+        changes = self._flips(asker, then)  # before all that asks about the row itself, which this does too
+        here = self._here(now, asker)
         known, inputs = self._inputs(digest, comparable, then, now, here)
         of = "then" if known != UNKNOWN else None if now is None else "now"
         outputs = self._said(stored, then, asker)
@@ -211,11 +211,11 @@ class _Asked:
             return {**dict.fromkeys(self.target.outputs), "error": then.unreadable}
         return (None if asker is None else asker.own().outputs) or {}
 
-    def _here(self, now: Values | None, base: Values | None, asker: Asker | None) -> Answer | None:
+    def _here(self, now: Values | None, asker: Asker | None) -> Answer | None:
         """What the version says about the inputs of now."""
-        if now is None or asker is None or base is None:
+        if now is None or asker is None:
             return None
-        is_asked = (now.texts, now.types) == (base.texts, base.types)
+        is_asked = (now.texts, now.types) == (asker.base.texts, asker.base.types)
         return (asker if is_asked else self._asker(now)).own()
 
     def _inputs(
@@ -287,7 +287,7 @@ class _Asked:
             return _noted(nothing, NONE)
         return contributions(self.connection, self.version, base, of or "", outputs)
 
-    def _flips(self, asker: Asker | None, base: Values | None, then: Kept | None) -> Flips:
+    def _flips(self, asker: Asker | None, then: Kept | None) -> Flips:
         def none(note: str) -> Flips:
             return Flips(None, (), (), None, 0, note)
 
@@ -295,17 +295,17 @@ class _Asked:
             return none("A python_function is not asked about rows that do not exist.")
         if self.signature.kind != "classifier":
             return none("The prediction is a number: there is no label that could change.")
-        if base is None or asker is None:
+        if asker is None:
             return none("The inputs are not known, so that nothing can be said about them.")
         if then is not None and then.unreadable is not None:
             return none("The row has no prediction that could change.")
         found = self._turning()
         if isinstance(found, str):
             return none(found)
-        of_text = [grid_of(c, kind) is None for c, kind in zip(self.signature.columns, base.types, strict=True)]
+        of_text = [grid_of(c, kind) is None for c, kind in zip(self.signature.columns, asker.base.types, strict=True)]
         relation = None if self.problem is not None else self.target.relation
         known = spreads(self.connection, relation, self.signature, of_text)
-        return flips(asker, self.signature, found, base, known, self.version.threshold)
+        return flips(asker, self.signature, found, known, self.version.threshold)
 
     def _turning(self) -> tuple[Turning, ...] | str:
         found = turning_of(self.connection, self.version.model_sha256)

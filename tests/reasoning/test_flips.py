@@ -70,7 +70,7 @@ class Model:
         base = self.values(number)
         texts = [grid_of(c, kind) is None for c, kind in zip(self.signature.columns, base.types, strict=True)]
         known = spreads(self.connection, find(self.connection, "rows"), self.signature, texts)
-        return flips(self.asker(base), self.signature, turning(self.model), base, known)
+        return flips(self.asker(base), self.signature, turning(self.model), known)
 
     def asker(self, base: Values) -> Asker:
         return Asker(self.connection, self.signature, base, self.query)
