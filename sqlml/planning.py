@@ -58,7 +58,7 @@ def plan(connection: Connection, reference: str, *, listener: jobs.Listener | No
     prepared = prepare(connection, options, job, with_reference=False)
     existing = records.find_deployment(connection, prepared.name)
     before = records.active(connection, existing) if existing and existing.active_version else None
-    options = stage.with_kept_keep(stage.with_kept_function(options, existing), before)
+    options = stage.with_kept_keep(stage.with_kept_function(options, existing), before, prepared.keys)
     version = stage.version_row(options, prepared, stage.next_number(connection, prepared.name))
     made = stage.version_objects(options, prepared, version)
     notes = [*prepared.notes, *([KEEPING[version.keeps]] if version.prediction_table else [])]

@@ -202,7 +202,7 @@ def _stage(
     names.check_name(connection, facts(connection), name)
     existing = records.find_deployment(connection, name)
     before = records.active(connection, existing) if existing and existing.active_version else None
-    options = stage.with_kept_keep(stage.with_kept_function(options, existing), before)
+    options = stage.with_kept_keep(stage.with_kept_function(options, existing), before, prepared.keys)
     version = stage.version_row(options, prepared, stage.next_number(connection, name))
     if before is not None:
         _check_contract(options, before, version, job)

@@ -15,7 +15,7 @@ from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import PyfuncModel
 from sqlml.deploy.deployment import Options
 from sqlml.deploy.prepare import Prepared
-from sqlml.errors import UsageError
+from sqlml.errors import NameRefused, UsageError
 from sqlml.lineage.matching import concerns
 from sqlml.predictions import insert_predictions, target_of
 from sqlml.registry.store import shown
@@ -93,11 +93,12 @@ def with_kept_function(options: Options, existing: records.Deployment | None) ->
     return replace(options, function=(schema, name))
 
 
-def with_kept_keep(options: Options, before: Version | None) -> Options:
+def with_kept_keep(options: Options, before: Version | None, keys: Sequence[str]) -> Options:
     """Without --keep, what the active version keeps of its inputs.
 
     Raises:
         UsageError: nothing is to be kept of what a python_function is asked.
+        NameRefused: a key column is called rowid, and inputs are to be kept.
     """
     keep = options.keep or (kept.DEFAULT if before is None else before.keeps)
     if keep == "none" and options.engine == "pyfunc":
@@ -105,6 +106,11 @@ def with_kept_keep(options: Options, before: Version | None) -> Options:
             "--keep none does not go with --engine pyfunc: without a hash of its inputs, every score would have to ask"
             " the model about every row.",
             hint="Give --keep hash: 8 bytes a row.",
+        )
+    if keep == "inputs" and "rowid" in {key.lower() for key in keys}:
+        raise NameRefused(
+            "Inputs cannot be kept under a key column called rowid: it hides DuckDB's own, by which the last ones are found.",
+            hint="Deploy on a view that calls it otherwise, or keep a hash of the inputs (--keep hash).",
         )
     return replace(options, keep=keep)
 

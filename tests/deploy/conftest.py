@@ -29,6 +29,7 @@ COMPOSITE = {
     "select": ("the day", 'a"b', "it's"),
     "people": ("shop", "id"),
     "parts": ("name",),
+    "numbered": ("RowId",),
     "events": ("amount", "day", "visit", "at"),
 }
 """Tables of tests that have another key than the customers."""

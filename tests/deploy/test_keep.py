@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 import sqlml
-from sqlml.errors import UsageError
+from sqlml.errors import NameRefused, UsageError
 from sqlml.kept import kept_inputs
 from sqlml.signature import Column, Signature
 from tests.deploy.conftest import fill
@@ -196,6 +196,24 @@ def test_names_that_collide_are_numbered_and_a_key_is_kept_once() -> None:
     kept = kept_inputs("m", 1, Signature(columns, "regressor", "DOUBLE"), ["id", "unreadable"], is_asked=False)
     assert [name for name, _, _ in kept.features] == ["Removed_2", "scoring_id_2", "rowid_2", "unreadable_2_2"]
     assert (kept.unreadable, kept.removed) == ("unreadable_2", "removed")
+
+
+def test_under_a_key_called_rowid_a_hash_can_be_kept_and_inputs_cannot(connection: Any) -> None:
+    """Such a column hides DuckDB's own row ids, by which the inputs that were kept last are found."""
+    connection.execute('CREATE TABLE numbered AS SELECT 500 - customer_id AS "RowId", * FROM customers')
+    for attempt in (
+        deploy,
+        lambda *asked, **more: sqlml.plan(asked[0], "churn:1", name="churn", keep="inputs", **more),
+    ):
+        with pytest.raises(NameRefused, match="under a key column called rowid"):
+            attempt(connection, "inputs", table="numbered", key="RowId")
+    deploy(connection, "hash", table="numbered", key="RowId")
+    connection.execute("UPDATE numbered SET tenure = 7 WHERE customer_id = 2")
+    sqlml.score(connection, "churn")
+
+    assert outcomes(connection) == {1: {"equal": 120}}
+    found = {i.column: (i.then, i.changed) for i in sqlml.why(connection, "churn", 498).inputs.columns}
+    assert found["tenure"] == (7, False)
 
 
 def test_an_older_file_keeps_hashes(connection: Any) -> None:
