@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlml import extension
 from sqlml.catalog.migrations import applied
 from sqlml.database import open_database
+from sqlml.parsing import parsed
 from sqlml.signature import Signature
 
 if TYPE_CHECKING:
@@ -50,10 +51,11 @@ def prepare_connection(connection: Connection) -> None:
     extension.why_not(connection)
     if applied(connection) == 0:
         return
-    models = connection.execute(
+    query = (
         "SELECT DISTINCT model_sha256, m.signature FROM sqlml.versions v JOIN sqlml.models m ON m.sha256 = v.model_sha256"
         " WHERE v.engine = 'python' AND v.state NOT IN ('undeployed', 'failed')"
-    ).fetchall()
+    )
+    models = connection.execute(parsed(connection, query)).fetchall()
     if not models:
         return
     from sqlml.engines import python

@@ -20,6 +20,7 @@ from sqlml.engines.outputs import Engine
 from sqlml.engines.pyfunc import PyfuncEngine, asked_select
 from sqlml.engines.reasons import Behind, why_macro
 from sqlml.engines.surface import macros, output_columns, staged_select
+from sqlml.parsing import parsed
 from sqlml.relation import Relation
 from sqlml.signature import Signature
 
@@ -307,8 +308,6 @@ def recorded(connection: Connection, deployment: str, number: int) -> list[Datab
 
 def recorded_query(connection: Connection, deployment: str, number: int, name: str) -> str:
     """The text of a recorded query: "keyed" gives keys and predictions, "rows" the whole row and predictions."""
-    found = connection.execute(
-        "SELECT statement FROM sqlml.objects WHERE deployment = ? AND version = ? AND role = 'query' AND name = ?",
-        [deployment, number, name],
-    ).fetchall()
+    query = "SELECT statement FROM sqlml.objects WHERE deployment = ? AND version = ? AND role = 'query' AND name = ?"
+    found = connection.execute(parsed(connection, query), [deployment, number, name]).fetchall()
     return str(found[0][0])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlml.catalog import records
 from sqlml.catalog.migrations import COLLECTS, applied
+from sqlml.parsing import parsed
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -47,10 +48,11 @@ def every(connection: Connection) -> dict[tuple[str, int], dict[str, Collected]]
     """What is missing of each version, by its part."""
     if applied(connection) < COLLECTS:
         return {}
-    rows = connection.execute(
+    query = (
         'SELECT deployment, "version", part, what, "rows", bytes, who, job_id, collected_at FROM sqlml.collected'
         " WHERE restored_at IS NULL ORDER BY collected_at"
-    ).fetchall()
+    )
+    rows = connection.execute(parsed(connection, query)).fetchall()
     found: dict[tuple[str, int], dict[str, Collected]] = {}
     for row in rows:
         entry = Collected(*row)

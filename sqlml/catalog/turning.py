@@ -12,6 +12,7 @@ from sqlml.catalog import records
 from sqlml.catalog.migrations import TURNING, applied
 from sqlml.compile.turning import Turning, turning
 from sqlml.convert.onnx_model import OnnxModel
+from sqlml.parsing import parsed
 from sqlml.signature import Signature
 
 if TYPE_CHECKING:
@@ -61,10 +62,10 @@ def turning_of(connection: Connection, sha256: str) -> tuple[Turning, ...] | Non
 
 
 def _read(connection: Connection, sha256: str) -> tuple[Turning, ...]:
-    rows = connection.execute(
-        "SELECT way, thresholds, categories, learned FROM sqlml.turning_points WHERE model_sha256 = ? ORDER BY position",
-        [sha256],
-    ).fetchall()
+    query = (
+        "SELECT way, thresholds, categories, learned FROM sqlml.turning_points WHERE model_sha256 = ? ORDER BY position"
+    )
+    rows = connection.execute(parsed(connection, query), [sha256]).fetchall()
     return tuple(Turning(way, np.array(t, float), tuple(c), np.array(v, float)) for way, t, c, v in rows)
 
 

@@ -7,7 +7,7 @@ left. Within what the source's first rows hold; the command looks further.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sqlglot import exp
 
@@ -19,7 +19,7 @@ WHOLE = frozenset(
 )
 ROWS = 20_000
 LARGEST = 1e150
-BASE, TRY, NARROW = "sqlml b", "sqlml t", "sqlml n"
+BASE, TRY, NARROW, GIVEN = "sqlml b", "sqlml t", "sqlml n", "sqlml g"
 RECURSIVE = "sqlml narrowed"
 
 
@@ -28,21 +28,22 @@ def flip_steps(
 ) -> dict[str, str]:
     """Steps that end in "sqlml flips": (column, before, value, number, becomes, distance, inside). The row stands in
     "sqlml base", typed as the model takes it."""
-    function = [sql.identifier(deployment), f"predict_v{version}"]
+    label = sql.cast(asked(deployment, f"predict_v{version}", GIVEN), "VARCHAR")
     return {
         "sqlml columns": sql.render(_columns(signature, types)),
         "sqlml spread": sql.render(_spread(signature, source)),
         **CANDIDATES,
-        "sqlml tried": sql.render(_tried(function, signature)),
+        "sqlml tried": sql.render(_tried(label, signature)),
         **TRIED,
-        RECURSIVE: sql.render(_narrowed(function, signature)),
+        RECURSIVE: sql.render(_narrowed(label, signature)),
         **ANSWERS,
     }
 
 
-def _call(function: Sequence[object], row: exp.Expression) -> exp.Expression:
-    schema, name = function
-    return exp.Dot.build([schema, sql.call_quoted(str(name), row)])  # type: ignore[list-item] # an identifier
+def asked(deployment: str, function: str, column: str) -> exp.Expression:
+    """A function of a row that is a column already: a macro repeats its argument for each of the row's columns, which
+    took half of the planning while that was the STRUCT's own expression."""
+    return exp.Dot.build([sql.identifier(deployment), sql.call_quoted(function, sql.column(column))])
 
 
 def typed(column: Column, text: exp.Expression) -> exp.Expression:
@@ -100,15 +101,16 @@ def _changed(signature: Signature, place: exp.Expression, text: exp.Expression) 
     return sql.struct(fields)
 
 
-def _tried(function: Sequence[object], signature: Signature) -> exp.Select:
+def _tried(label: exp.Expression, signature: Signature) -> exp.Select:
     row = _changed(signature, sql.column("position", TRY), sql.column("value", TRY))
     columns = [sql.column(name, TRY) for name in ("position", "value", "number")]
     tries, base = sql.named(sql.table("sqlml tries"), TRY), sql.named(sql.table("sqlml base"), BASE)
-    label = sql.alias(sql.cast(_call(function, row), "VARCHAR"), "label")
-    return exp.select(*columns, label).from_(tries).join(base, join_type="cross")
+    rows = exp.select(*columns, sql.alias(row, GIVEN)).from_(tries).join(base, join_type="cross")
+    named = [sql.column(name) for name in ("position", "value", "number")]
+    return exp.select(*named, sql.alias(label.copy(), "label")).from_(rows.subquery("t"))
 
 
-def _narrowed(function: Sequence[object], signature: Signature) -> exp.Expression:
+def _narrowed(label: exp.Expression, signature: Signature) -> exp.Expression:
     """From a value with the row's label and one with another to two neighbours, by halves."""
     names = ("position", "is_whole", "same", "other", "label")
     first = exp.select(*(sql.column(name, "e") for name in names)).from_(sql.named(sql.table("sqlml ends"), "e"))
@@ -121,11 +123,11 @@ def _narrowed(function: Sequence[object], signature: Signature) -> exp.Expressio
     row = _changed(signature, sql.column("position", "m"), sql.cast(sql.column("middle", "m"), "VARCHAR"))
     halves = exp.select(*(sql.column(name, NARROW) for name in names), sql.alias(middle, "middle"))
     halves = halves.from_(sql.named(sql.table(RECURSIVE), NARROW))
-    label = sql.alias(sql.cast(_call(function, row), "VARCHAR"), "said")
-    asked = exp.select(exp.Column(this=exp.Star(), table=sql.identifier("m")), label).from_(halves.subquery("m"))
-    asked = asked.join(sql.named(sql.table("sqlml base"), BASE), join_type="cross")
     between = [exp.NEQ(this=sql.column("middle", "m"), expression=sql.column(name, "m")) for name in ("same", "other")]
-    asked = asked.where(sql.all_of(between))
+    whole = exp.Column(this=exp.Star(), table=sql.identifier("m"))
+    rows = exp.select(whole, sql.alias(row, GIVEN)).from_(halves.subquery("m"))
+    rows = rows.join(sql.named(sql.table("sqlml base"), BASE), join_type="cross").where(sql.all_of(between))
+    said = exp.select(exp.Star(), sql.alias(label.copy(), "said")).from_(rows.subquery("r"))
     differs = exp.NEQ(this=sql.column("said", "k"), expression=sql.column("label", "l"))
     step = exp.select(
         sql.column("position", "k"),
@@ -133,7 +135,7 @@ def _narrowed(function: Sequence[object], signature: Signature) -> exp.Expressio
         sql.case([(differs, sql.column("same", "k"))], sql.column("middle", "k")),
         sql.case([(differs.copy(), sql.column("middle", "k"))], sql.column("other", "k")),
         sql.case([(differs.copy(), sql.column("said", "k"))], sql.column("label", "k")),
-    ).from_(asked.subquery("k"))
+    ).from_(said.subquery("k"))
     step = step.join(sql.named(sql.table("sqlml label"), "l"), join_type="cross")
     return exp.union(first, step, distinct=False)
 

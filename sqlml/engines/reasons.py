@@ -14,7 +14,7 @@ from sqlglot import exp
 from sqlml import sql
 from sqlml.engines.features import cast_error, feature
 from sqlml.engines.pyfunc import asked_select
-from sqlml.engines.reason_flips import flip_steps, typed
+from sqlml.engines.reason_flips import asked, flip_steps, typed
 from sqlml.signature import Signature
 
 ROW, STORED, KEPT, ASKED = "sqlml r", "sqlml p", "sqlml k", "sqlml a"
@@ -192,13 +192,11 @@ def _explained(behind: Behind) -> exp.Select:
     """What `explain_vN` says about "sqlml base", as (item, number)."""
     explained: exp.Expression = exp.Array(expressions=[])
     if behind.explains is None:
-        row = sql.struct({c.name: sql.column(c.name, ROW) for c in behind.signature.columns})
-        function = exp.Dot.build(
-            [sql.identifier(behind.deployment), sql.call_quoted(f"explain_v{behind.version}", row)]
-        )
-        explained = _taken_apart(behind.signature, function)
+        explained = _taken_apart(behind.signature, asked(behind.deployment, f"explain_v{behind.version}", ROW))
+    row = sql.struct({c.name: sql.column(c.name) for c in behind.signature.columns})
+    rows = exp.select(sql.alias(row, ROW)).from_(sql.table("sqlml base")).subquery("b")
     listed = sql.alias(sql.cast(explained, "STRUCT(item VARCHAR, number DOUBLE)[]"), "explained")
-    return exp.select(listed).from_(sql.named(sql.table("sqlml base"), ROW))
+    return exp.select(listed).from_(rows)
 
 
 def _taken_apart(signature: Signature, explained: exp.Expression) -> exp.Expression:

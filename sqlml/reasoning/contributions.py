@@ -10,6 +10,8 @@ from sqlglot import exp
 
 from sqlml import extension, sql
 from sqlml.catalog.records import Version
+from sqlml.engines.reason_flips import asked
+from sqlml.objects import ROW
 from sqlml.parsing import parsed
 from sqlml.reasoning.facts import Contribution, Contributions
 from sqlml.reasoning.rows import Values
@@ -64,9 +66,9 @@ def contributions(
 def _explaining(deployment: str, number: int, signature: Signature, types: tuple[str, ...]) -> str:
     """A statement of the row's texts."""
     values = (sql.cast(sql.parameter(i), kind) for i, kind in enumerate(types, 1))
-    columns = (sql.alias(value, column.name) for value, column in zip(values, signature.columns, strict=True))
-    explain = exp.Dot.build([sql.identifier(deployment), sql.call_quoted(f"explain_v{number}", sql.column("r"))])
-    return sql.render(exp.select(explain).from_(exp.select(*columns).subquery("r")))
+    row = sql.struct({column.name: value for column, value in zip(signature.columns, values, strict=True)})
+    explained = asked(deployment, f"explain_v{number}", ROW)
+    return sql.render(exp.select(explained).from_(exp.select(sql.alias(row, ROW)).subquery("r")))
 
 
 def _size(row: Contribution) -> float:

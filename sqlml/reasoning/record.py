@@ -62,11 +62,11 @@ def deployed(version: Version, happened: Sequence[Facts]) -> Facts:
 
 def history(connection: Connection, version: Version) -> tuple[Facts, ...]:
     """What happened to the version, oldest first."""
-    rows = connection.execute(
+    query = (
         "SELECT happened_at, action, from_version, to_version, who, why FROM sqlml.history"
-        " WHERE deployment = $1 AND $2 IN (from_version, to_version) ORDER BY happened_at, rowid",
-        [version.deployment, version.version],
-    ).fetchall()
+        " WHERE deployment = $1 AND $2 IN (from_version, to_version) ORDER BY happened_at, rowid"
+    )
+    rows = connection.execute(parsed(connection, query), [version.deployment, version.version]).fetchall()
     names = ("happened_at", "action", "from_version", "to_version", "who", "why")
     return tuple(dict(zip(names, row, strict=True)) for row in rows)
 
@@ -94,14 +94,11 @@ def recall_of(connection: Connection, version: Version, scoring_id: str) -> Fact
 
 def model(connection: Connection, version: Version) -> Facts:
     """The bytes that compute it, and the registered model that they were made of."""
-    row = connection.execute(
-        "SELECT bytes, origin FROM sqlml.models WHERE sha256 = ?", [version.model_sha256]
-    ).fetchone()
-    size, origin = row if row is not None else (None, None)
-    made_of = _json(origin)
+    found = _one(connection, "SELECT bytes, origin FROM sqlml.models WHERE sha256 = ?", [version.model_sha256]) or {}
+    made_of = _json(found.get("origin"))
     return {
         "sha256": version.model_sha256,
-        "bytes": size,
+        "bytes": found.get("bytes"),
         "estimator": made_of.get("estimator"),
         "name": version.model_name,
         "version": version.model_version,

@@ -12,6 +12,7 @@ import numpy as np
 from sqlglot import exp
 
 from sqlml import sql
+from sqlml.parsing import parsed
 from sqlml.relation import Relation
 from sqlml.signature import Signature
 
@@ -61,11 +62,13 @@ def spreads(
     made: dict[int, Spread] = {}
     count = 0
     if numbers:
-        arrays = connection.execute(_numbers(tuple(names[i] for i in numbers), rows)).fetchnumpy()
+        arrays = connection.execute(parsed(connection, _numbers(tuple(names[i] for i in numbers), rows))).fetchnumpy()
         made |= {i: _of_numbers(np.ma.asarray(arrays[f"n{at}"])) for at, i in enumerate(numbers)}
         count = len(arrays["n0"])
     if texts:
-        count, *found = connection.execute(_texts(tuple(names[i] for i in texts), rows)).fetchone() or (0,)
+        count, *found = connection.execute(
+            parsed(connection, _texts(tuple(names[i] for i in texts), rows))
+        ).fetchone() or (0,)
         for i, filled, known in zip(texts, found[::2], found[1::2], strict=True):
             made[i] = Spread(None, None, None, None, filled < count, frozenset(known or ()))
     columns = tuple(made[i] for i in range(len(names)))
@@ -112,11 +115,11 @@ def _texts(names: tuple[str, ...], rows: str) -> str:
 def _rows(connection: Connection, relation: Relation) -> tuple[str, str]:
     """A query that stays quick over millions of rows, and what it is in words ("" for all)."""
     if relation.is_local_table:
-        known = connection.execute(
+        query = (
             "SELECT estimated_size FROM duckdb_tables() WHERE database_name = current_database()"
-            " AND schema_name = ? AND table_name = ?",
-            list(relation.parts),
-        ).fetchone()
+            " AND schema_name = ? AND table_name = ?"
+        )
+        known = connection.execute(parsed(connection, query), list(relation.parts)).fetchone()
         size = int(known[0]) if known else 0
         if size <= ROWS * 2:
             return sql.render(exp.select(exp.Star()).from_(relation.node)), ""
