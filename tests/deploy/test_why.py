@@ -149,8 +149,8 @@ def test_what_could_not_be_read_then_is_said(connection: Any) -> None:
 
 
 def test_a_source_may_have_a_column_called_rowid(connection: Any) -> None:
-    connection.execute("CREATE TABLE numbered AS SELECT *, 119 - customer_id AS rowid FROM customers")
-    deploy(connection, table="numbered")
+    connection.execute("CREATE TABLE with_rowid AS SELECT *, 119 - customer_id AS rowid FROM customers")
+    deploy(connection, table="with_rowid")
     inputs = {i.column: i for i in sqlml.why(connection, "churn", KEY).inputs.columns}
 
     assert (inputs["tenure"].now, inputs["tenure"].changed) == (34, False)
