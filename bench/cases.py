@@ -186,3 +186,19 @@ def _save(folder: Path, estimator: Any, types: Mapping[Any, Any]) -> None:
     }
     (folder / "MLmodel").write_text(yaml.safe_dump(about))
     (folder / "model.pkl").write_bytes(cloudpickle.dumps(estimator))
+
+
+def save(folder: Path, task: Task) -> Path:
+    """As people register it: where `deploy` finds it."""
+    import mlflow
+
+    known, labels, _ = task.rows(1)
+    model = fitted(task.name, lambda: task.estimator().fit(known, labels))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        signature = mlflow.models.infer_signature(known, model.predict(known))
+        mlflow.sklearn.save_model(
+            model, folder / "model", signature=signature, serialization_format="cloudpickle",
+            pip_requirements=["scikit-learn"],
+        )  # fmt: skip
+    return folder / "model"

@@ -34,7 +34,7 @@ def agrees(connection: Connection, target: Target, *, keys_only: bool = False) -
         return False
     stored = sql.render(exp.select("*").from_(sql.table(*target.table)))
     there = _fingerprint(connection, target, stored, keys_only)
-    return there == _fingerprint(connection, target, target.keyed(target.all_rows()), keys_only)
+    return there == _fingerprint(connection, target, target.hashed(target.all_rows()), keys_only)
 
 
 def _told_by(target: Target, *side: str) -> exp.Expression:
@@ -87,7 +87,7 @@ def find_differences(connection: Connection, target: Target) -> None:
     number = sql.alias(exp.Window(this=sql.call("row_number")), NUMBER)
     head = sql.render(exp.select(*keys, number))
     missing = exp.Not(this=exp.Exists(this=up_to_date))
-    query = sql.select_from(head, target.keyed(target.all_rows()), alias="sqlml k", where=sql.render(missing))
+    query = sql.select_from(head, target.hashed(target.all_rows()), alias="sqlml k", where=sql.render(missing))
     connection.execute(sql.create_temporary(TODO, query))
     _add_repeated(connection, target)
     source = sql.named(target.relation.node, "sqlml k")

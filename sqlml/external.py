@@ -155,7 +155,7 @@ def _answers(
     job: jobs.Job,
 ) -> Iterator[str]:
     """SQL text with the kept columns of the rows, their predictions and `input_hash`."""
-    recorded = objects.recorded_query(connection, version.deployment, version.version, "rows")
+    recorded = objects.recorded_queries(connection, version.deployment, version.version)["rows"]
     found = sql.with_source(objects.SOURCE, sql.render(rows), recorded)
     columns: list[exp.Expression] = [sql.alias(sql.field(sql.column(objects.ROW), name), name) for name in kept]
     keeps_inputs = version.keeps == "inputs"

@@ -34,6 +34,15 @@ find out how to write a UUID that is the same in all of them, and 14 where it is
 NEW, LAST = "sqlml n", "sqlml l"
 
 
+def key_columns(keys: Sequence[str], types: Sequence[str]) -> list[tuple[str, str]]:
+    """As a table is to have them. Texts that are a key by themselves are all different, and only shorter, not fewer, when
+    they are compressed. Measured, 10 million texts of 20 characters: DuckDB (DICT_FSST) needs 107 MB instead of 250, 0.37 us
+    instead of 0.11 to write one, and 131 ms instead of 31 to find one."""
+    if list(types) == ["VARCHAR"]:
+        return [(keys[0], "VARCHAR USING COMPRESSION uncompressed")]
+    return list(zip(keys, types, strict=True))
+
+
 def stamp_columns(keep: str) -> list[tuple[str, str]]:
     """As a table is to have them: where no hash is kept, all are NULL, which takes no room if DuckDB finds out by itself."""
     told = {name: how for name, how in COMPRESSIONS.items() if keep != "none" or name != "input_hash"}
@@ -64,7 +73,7 @@ class KeptInputs:
         return [*(name for name, _, _ in self.features), self.unreadable]
 
     def create(self, key_types: Sequence[str]) -> str:
-        columns = list(zip(self.keys, key_types, strict=True))
+        columns = key_columns(self.keys, key_types)
         columns += [(name, column.type) for name, _, column in self.features]
         columns += [(self.unreadable, "VARCHAR"), (self.removed, "BOOLEAN")]
         return sql.create_table(self.path, [*columns, *stamp_columns("inputs")])

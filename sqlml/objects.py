@@ -19,7 +19,7 @@ from sqlml.engines.native import NativeEngine
 from sqlml.engines.outputs import Engine
 from sqlml.engines.pyfunc import PyfuncEngine, asked_select
 from sqlml.engines.reasons import Behind, why_macro
-from sqlml.engines.surface import macros, output_columns, staged_select
+from sqlml.engines.surface import hashed_select, macros, output_columns, staged_select
 from sqlml.parsing import parsed
 from sqlml.relation import Relation
 from sqlml.signature import Signature
@@ -84,7 +84,7 @@ def version_objects(
         if relation is None:
             return (asked,)
         keyed = asked_select(signature, sql.table(SOURCE), [(key, sql.column(key)) for key in keys])
-        stored = _stored_predictions(deployment, number, signature, keyed, relation, keys, keep)
+        stored = _stored_predictions(deployment, number, signature, [("keyed", keyed)], relation, keys, keep)
         inputs = _kept_inputs(deployment, number, signature, relation, keys, keep, is_asked=True)
         behind = why_objects(
             deployment, number, signature, relation, keys, keep, threshold=None, unexplained=NOT_OF_WHAT, is_asked=True
@@ -117,7 +117,10 @@ def version_objects(
     if relation is not None:
         passthrough = [(key, sql.column(key)) for key in keys]
         keyed = staged_select(signature, engine, sql.table(SOURCE), passthrough, threshold=threshold, keep=keep)
-        made += _stored_predictions(deployment, number, signature, keyed, relation, keys, keep)
+        queries = [("keyed", keyed)]
+        if keep != "none":
+            queries.append(("hashed", hashed_select(signature, sql.table(SOURCE), passthrough)))
+        made += _stored_predictions(deployment, number, signature, queries, relation, keys, keep)
         made += _kept_inputs(deployment, number, signature, relation, keys, keep, is_asked=False)
         found = explainer_of(engine)
         unexplained = found if isinstance(found, str) else None
@@ -140,18 +143,18 @@ def _stored_predictions(
     deployment: str,
     number: int,
     signature: Signature,
-    keyed: exp.Select,
+    queries: Sequence[tuple[str, exp.Select]],
     relation: Relation,
     keys: Sequence[str],
     keep: str,
 ) -> list[DatabaseObject]:
     table = prediction_table_name(number)
     outputs = [name for name, _ in output_columns(signature)]
-    columns = [(key, relation.types[key]) for key in keys] + list(output_columns(signature))
-    columns += kept.stamp_columns(keep)
+    columns = kept.key_columns(keys, [relation.types[key] for key in keys])
+    columns += [*output_columns(signature), *kept.stamp_columns(keep)]
     return [
         DatabaseObject("version", "table", deployment, table, sql.create_table((deployment, table), columns)),
-        DatabaseObject("query", "query", deployment, "keyed", sql.render(keyed)),
+        *(DatabaseObject("query", "query", deployment, name, sql.render(query)) for name, query in queries),
         DatabaseObject(
             "active",
             "view",
@@ -306,8 +309,8 @@ def recorded(connection: Connection, deployment: str, number: int) -> list[Datab
     return [DatabaseObject(*row) for row in rows]
 
 
-def recorded_query(connection: Connection, deployment: str, number: int, name: str) -> str:
-    """The text of a recorded query: "keyed" gives keys and predictions, "rows" the whole row and predictions."""
-    query = "SELECT statement FROM sqlml.objects WHERE deployment = ? AND version = ? AND role = 'query' AND name = ?"
-    found = connection.execute(parsed(connection, query), [deployment, number, name]).fetchall()
-    return str(found[0][0])
+def recorded_queries(connection: Connection, deployment: str, number: int) -> dict[str, str]:
+    """The texts of the recorded queries: "keyed" gives keys and predictions, "hashed" keys and hashes of the inputs without
+    asking the model (where hashes are kept, since sqlml has that), "rows" the whole row and predictions."""
+    query = "SELECT name, statement FROM sqlml.objects WHERE deployment = ? AND version = ? AND role = 'query'"
+    return dict(connection.execute(parsed(connection, query), [deployment, number]).fetchall())

@@ -33,6 +33,7 @@ class Target:
     outputs: tuple[str, ...]
     output_types: tuple[str, ...]
     keyed_query: str
+    hashed_query: str
     keep: str
     """none, hash or inputs."""
     kept: KeptInputs | None
@@ -41,6 +42,10 @@ class Target:
     def keyed(self, rows: exp.Query) -> str:
         """Keys, predictions and input_hash over rows of the source, as SQL text."""
         return sql.with_source(objects.SOURCE, sql.render(rows), self.keyed_query)
+
+    def hashed(self, rows: exp.Query) -> str:
+        """Keys and input_hash over rows of the source, as SQL text: the model is not asked, where a hash is kept."""
+        return sql.with_source(objects.SOURCE, sql.render(rows), self.hashed_query)
 
     def all_rows(self) -> exp.Select:
         return exp.select("*").from_(self.relation.node)
@@ -67,6 +72,7 @@ def target_on(connection: Connection, version: Version, relation: Relation) -> T
     """The same where the source is known, or where it is gone and nothing reads it."""
     table = version.prediction_table or ""
     stored = own_table(connection, (version.deployment, table))
+    queries = objects.recorded_queries(connection, version.deployment, version.version)
     return Target(
         deployment=version.deployment,
         version=version.version,
@@ -76,7 +82,8 @@ def target_on(connection: Connection, version: Version, relation: Relation) -> T
         key_types=tuple(stored.types[key] for key in version.key_columns),
         outputs=tuple(name for name, _ in output_columns(version.contract)),
         output_types=tuple(kind for _, kind in output_columns(version.contract)),
-        keyed_query=objects.recorded_query(connection, version.deployment, version.version, "keyed"),
+        keyed_query=queries["keyed"],
+        hashed_query=queries.get("hashed", queries["keyed"]),
         keep=version.keeps,
         kept=inputs_of(version),
     )

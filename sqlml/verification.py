@@ -185,7 +185,7 @@ def _current(connection: Connection, target: Target) -> Check:
     stored = sql.named(sql.table(*target.table), "sqlml p")
     predicted = exp.Exists(this=exp.select("1").from_(stored).where(sql.all_of(matches)))
     query = sql.select_from(
-        "SELECT count(*)", target.keyed(target.all_rows()), alias="sqlml k", where=f"NOT {sql.render(predicted)}"
+        "SELECT count(*)", target.hashed(target.all_rows()), alias="sqlml k", where=f"NOT {sql.render(predicted)}"
     )
     row = connection.execute(query).fetchone()
     stale = int(row[0]) if row else 0

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import sqlml
-from bench.cases import COLUMNS, LINEAR, SMALL_BOOSTING, fitted, named
+from bench.cases import COLUMNS, LINEAR, SMALL_BOOSTING, named, save
 from bench.timing import seconds_of
 
 ROWS = 10_000_000
@@ -31,7 +30,7 @@ def why(rounds: int) -> Iterator[str]:
 
 
 def _one(folder: Path, name: str, kind: str, keep: str, rounds: int) -> Iterator[str]:
-    saved = _saved(folder, name)
+    saved = save(folder, named(name))
     path = folder / "warehouse.duckdb"
     with sqlml.connect(path) as con:
         columns = ", ".join(f"(random() + random() + random() - 1.5) * 2 AS f{i}" for i in range(COLUMNS))
@@ -57,19 +56,3 @@ def _asked(ask: Callable[[object], object], keys: list[object], rounds: int) -> 
     for _ in range(rounds):
         for key in order.sample(keys, len(keys)):
             yield seconds_of(lambda key=key: ask(key))
-
-
-def _saved(folder: Path, name: str) -> Path:
-    import mlflow
-
-    task = named(name)
-    known, labels, _ = task.rows(1)
-    model = fitted(task.name, lambda: task.estimator().fit(known, labels))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        signature = mlflow.models.infer_signature(known, model.predict(known))
-        mlflow.sklearn.save_model(
-            model, folder / "model", signature=signature, serialization_format="cloudpickle",
-            pip_requirements=["scikit-learn"],
-        )  # fmt: skip
-    return folder / "model"

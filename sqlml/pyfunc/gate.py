@@ -237,7 +237,7 @@ def _stored(
     signature = version.contract
     order = np.random.default_rng(2).permutation(np.array(questions.examined.rows, dtype=np.int64))
     shuffled = questions.rows.take(pa.array(order))
-    recorded = objects.recorded_query(connection, version.deployment, version.version, "rows")
+    recorded = objects.recorded_queries(connection, version.deployment, version.version)["rows"]
     connection.register(QUESTIONS, shuffled.append_column(NUMBER, pa.array(order)))
     try:
         rows = sql.with_source(objects.SOURCE, sql.render(exp.select("*").from_(sql.table(QUESTIONS))), recorded)

@@ -129,7 +129,7 @@ class _Asked:
         self.problem, self.values, self.moment = problem, values, moment
         self.signature = version.contract
         self.is_asked = version.engine == "pyfunc"
-        self.query = objects.recorded_query(connection, version.deployment, version.version, "rows")
+        self.query = objects.recorded_queries(connection, version.deployment, version.version)["rows"]
         self.notes: list[str] = []
 
     def answer(self) -> Why:

@@ -14,7 +14,7 @@ from sqlml.database import open_database
 from sqlml.engines import native
 from sqlml.engines.native import NativeEngine
 from sqlml.engines.sql import SqlEngine
-from sqlml.engines.surface import macros, staged_select
+from sqlml.engines.surface import hashed_select, macros, staged_select
 from sqlml.signature import Column, Signature
 from tests.engines.models import boosted, logistic, perceptron
 
@@ -56,7 +56,16 @@ def test_functions_are_called_by_the_shape_of_the_answer():
 
 def hashes(engine: Any, model: Any, con: duckdb.DuckDBPyConnection) -> list[Any]:
     selected = staged_select(model.signature, engine, sql.table("t"), [("id", sql.column("id"))])
-    return con.execute(f"SELECT input_hash, error FROM ({sql.render(selected)}) ORDER BY id").fetchall()
+    found = con.execute(f"SELECT input_hash, error FROM ({sql.render(selected)}) ORDER BY id").fetchall()
+    assert [row[0] for row in found] == hashed(model.signature, con)
+    return found
+
+
+def hashed(signature: Signature, con: duckdb.DuckDBPyConnection) -> list[Any]:
+    """By the query that finds what has changed; it calls nothing of the extension."""
+    text = sql.render(hashed_select(signature, sql.table("t"), [("id", sql.column("id"))]))
+    assert "sqlml_" not in text
+    return [row[0] for row in con.execute(f"SELECT input_hash FROM ({text}) ORDER BY id").fetchall()]
 
 
 VALUES = [
@@ -119,6 +128,7 @@ def test_every_type_is_read_as_the_other_engines_read_it(kind, value):
             selected = sql.render(staged_select(model.signature, engine, sql.table("t"), [("id", sql.column("id"))]))
             try:
                 answers.append(con.execute(selected).fetchall())
+                assert [row[-1] for row in answers[-1]] == hashed(model.signature, con)
             except duckdb.Error as error:
                 answers.append(type(error))
         assert same(*answers), answers
