@@ -29,9 +29,10 @@ def parsed(connection: Connection, text: str) -> Statement:
         duckdb.ParserException: it is no SQL.
     """
     known = _remembered.setdefault(connection, OrderedDict())
-    if text not in known:
-        (known[text],) = connection.extract_statements(text)
-        while len(known) > 1 and sum(map(len, known)) > MOST:
-            known.popitem(last=False)
-    known.move_to_end(text)
-    return known[text]
+    statement = known.pop(text, None)
+    if statement is None:
+        (statement,) = connection.extract_statements(text)
+    known[text] = statement
+    while len(known) > 1 and sum(map(len, known)) > MOST:
+        known.popitem(last=False)
+    return statement

@@ -26,10 +26,10 @@ RECURSIVE = "sqlml narrowed"
 def flip_steps(
     deployment: str, version: int, signature: Signature, source: exp.Expression, types: Mapping[str, str]
 ) -> dict[str, str]:
-    """Steps that end in "sqlml flips": (column, before, value, number, becomes, distance, inside). The row stands in
-    "sqlml base", typed as the model takes it."""
-    label = sql.cast(asked(deployment, f"predict_v{version}", GIVEN), "VARCHAR")
+    """Steps that end in "sqlml flips": (column, before, value, number, becomes, distance, inside)."""
+    label = sql.cast(called(deployment, f"predict_v{version}", GIVEN), "VARCHAR")
     return {
+        "sqlml base": sql.render(_base(signature)),
         "sqlml columns": sql.render(_columns(signature, types)),
         "sqlml spread": sql.render(_spread(signature, source)),
         **CANDIDATES,
@@ -40,18 +40,29 @@ def flip_steps(
     }
 
 
-def asked(deployment: str, function: str, column: str) -> exp.Expression:
+def called(deployment: str, function: str, column: str) -> exp.Expression:
     """A function of a row that is a column already: a macro repeats its argument for each of the row's columns, which
     took half of the planning while that was the STRUCT's own expression."""
     return exp.Dot.build([sql.identifier(deployment), sql.call_quoted(function, sql.column(column))])
 
 
-def typed(column: Column, text: exp.Expression) -> exp.Expression:
+def _typed(column: Column, text: exp.Expression) -> exp.Expression:
     """A text as the model takes it; true and false may stand for 1 and 0."""
     if column.is_text:
         return text
     read = sql.try_cast(text.copy(), column.type)
     return sql.call("coalesce", read, sql.try_cast(sql.try_cast(text.copy(), "BOOLEAN"), column.type))
+
+
+def _base(signature: Signature) -> exp.Select:
+    """The row whose columns are changed, typed as the model takes it."""
+    chosen = sql.column("chosen", "s")
+    values = []
+    for i, column in enumerate(signature.columns, 1):
+        entry = sql.field(sql.call("list_extract", chosen.copy(), sql.integer(i)), "value")
+        values.append(sql.alias(_typed(column, entry), column.name))
+    listed = exp.select(sql.alias(sql.column("chosen", "c"), "chosen")).from_(sql.named(sql.table("sqlml chosen"), "c"))
+    return exp.select(*values).from_(listed.subquery("s"))
 
 
 def _columns(signature: Signature, types: Mapping[str, str]) -> exp.Select:
@@ -97,7 +108,7 @@ def _changed(signature: Signature, place: exp.Expression, text: exp.Expression) 
     fields = {}
     for i, column in enumerate(signature.columns):
         mine = exp.EQ(this=place.copy(), expression=sql.integer(i))
-        fields[column.name] = sql.case([(mine, typed(column, text.copy()))], sql.column(column.name, BASE))
+        fields[column.name] = sql.case([(mine, _typed(column, text.copy()))], sql.column(column.name, BASE))
     return sql.struct(fields)
 
 
@@ -180,7 +191,7 @@ ANSWERS = {
     "sqlml crossings": """SELECT DISTINCT ON (n.position, n.other > p.start) n.position,
             CASE WHEN p.is_whole THEN n.other::HUGEINT::VARCHAR ELSE n.other::VARCHAR END AS value, n.other AS number, n.label
         FROM "sqlml narrowed" AS n JOIN "sqlml places" AS p ON p.position = n.position
-        ORDER BY abs(n.other - p.start)""",
+        ORDER BY abs(n.other - p.start), abs(n.other - n.same)""",
     "sqlml found": """SELECT * FROM "sqlml tried" UNION ALL SELECT * FROM "sqlml crossings\"""",
     "sqlml flips": """SELECT DISTINCT ON (p.position) p.name AS column_name, p.before, f.value, f.number, f.label AS becomes,
             CASE WHEN f.number IS NULL THEN 1 WHEN p.deviation > 0 THEN abs(f.number - p.start) / p.deviation END AS distance,

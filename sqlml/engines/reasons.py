@@ -14,11 +14,12 @@ from sqlglot import exp
 from sqlml import sql
 from sqlml.engines.features import cast_error, feature
 from sqlml.engines.pyfunc import asked_select
-from sqlml.engines.reason_flips import asked, flip_steps, typed
+from sqlml.engines.reason_flips import WHOLE, called, flip_steps
 from sqlml.signature import Signature
 
-ROW, STORED, KEPT, ASKED = "sqlml r", "sqlml p", "sqlml k", "sqlml a"
+ROW, STORED, KEPT, ASKED, GIVEN = "sqlml r", "sqlml p", "sqlml k", "sqlml a", "sqlml g"
 TEXT_KEYS = frozenset({"VARCHAR", "ENUM"})
+NUMBERS = WHOLE | {"FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN"}
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,6 @@ def why_macro(behind: Behind) -> str:
         "sqlml now": sql.render(_now(behind)),
         "sqlml then": sql.render(_then(behind)),
         **STEPS,
-        "sqlml base": sql.render(_base(behind.signature)),
-        "sqlml explained": sql.render(_explained(behind)),
-        **SCORE,
     }
     if behind.flips:
         found = flip_steps(behind.deployment, behind.version, behind.signature, behind.source, behind.source_types)
@@ -90,14 +88,11 @@ def _asked(behind: Behind) -> exp.Select:
     return exp.select(*(sql.alias(node, name) for name, node in constants.items()))
 
 
-def _entry(item: str, value: exp.Expression) -> exp.Expression:
-    return sql.struct(
-        {
-            "item": sql.text(item),
-            "value": sql.cast(value.copy(), "VARCHAR"),
-            "number": sql.try_cast(sql.cast(value.copy(), "VARCHAR"), "DOUBLE"),
-        }
-    )
+def _entry(item: str, value: exp.Expression, kind: str = "") -> exp.Expression:
+    """`number` of a number is that itself, of a text what it reads as: a FLOAT's text reads as another DOUBLE."""
+    text = sql.cast(value.copy(), "VARCHAR")
+    of = value.copy() if kind.split("(")[0] in NUMBERS else text.copy()
+    return sql.struct({"item": sql.text(item), "value": text, "number": sql.try_cast(of, "DOUBLE")})
 
 
 def _is_key(behind: Behind, columns: Sequence[str], alias: str) -> exp.Expression:
@@ -156,7 +151,7 @@ def _then(behind: Behind) -> exp.Select:
 
 
 def _inputs(behind: Behind, rows: exp.Select, columns: Mapping[str, str], *, hashes: bool) -> exp.Select:
-    """(inputs, input_hash) of a row."""
+    """(inputs, input_hash, explained) of a row; `explained` is what `explain_vN` says, as (item, number)."""
     signature = behind.signature
     references = {name: sql.column(column, ROW) for name, column in columns.items()}
     digest = sql.column("input_hash", ROW)
@@ -169,34 +164,19 @@ def _inputs(behind: Behind, rows: exp.Select, columns: Mapping[str, str], *, has
         values = [feature(column, references[column.name]) for column in signature.columns]
         errors = [bad for column in signature.columns if (bad := cast_error(column, references[column.name]))]
         digest = sql.call("hash", *values, *([sql.case(errors)] if errors else []))
-    listed = [_entry(column.name, references[column.name]) for column in signature.columns]
-    source = rows.subquery(alias=sql.identifier(ROW))
+    explained: exp.Expression = exp.Array(expressions=[])
+    if behind.explains is None:
+        explained = _taken_apart(signature, called(behind.deployment, f"explain_v{behind.version}", GIVEN))
+    kinds = [behind.source_types.get(c.name.lower(), "") if hashes else c.type for c in signature.columns]
+    listed = [_entry(c.name, references[c.name], kind) for c, kind in zip(signature.columns, kinds, strict=True)]
+    given = sql.alias(sql.struct({name: node.copy() for name, node in references.items()}), GIVEN)
+    whole = exp.Column(this=exp.Star(), table=sql.identifier(ROW))
+    source = exp.select(whole, given).from_(rows.subquery(alias=sql.identifier(ROW)))
     return exp.select(
         sql.alias(exp.Array(expressions=listed), "inputs"),
         sql.alias(digest, "input_hash"),
-    ).from_(source)
-
-
-def _base(signature: Signature) -> exp.Select:
-    """The row that is explained, from its texts."""
-    chosen = sql.column("chosen", "s")
-    values = []
-    for i, column in enumerate(signature.columns, 1):
-        entry = sql.field(sql.call("list_extract", chosen.copy(), sql.integer(i)), "value")
-        values.append(sql.alias(typed(column, entry), column.name))
-    listed = exp.select(sql.alias(sql.column("chosen", "c"), "chosen")).from_(sql.named(sql.table("sqlml chosen"), "c"))
-    return exp.select(*values).from_(listed.subquery("s"))
-
-
-def _explained(behind: Behind) -> exp.Select:
-    """What `explain_vN` says about "sqlml base", as (item, number)."""
-    explained: exp.Expression = exp.Array(expressions=[])
-    if behind.explains is None:
-        explained = _taken_apart(behind.signature, asked(behind.deployment, f"explain_v{behind.version}", ROW))
-    row = sql.struct({c.name: sql.column(c.name) for c in behind.signature.columns})
-    rows = exp.select(sql.alias(row, ROW)).from_(sql.table("sqlml base")).subquery("b")
-    listed = sql.alias(sql.cast(explained, "STRUCT(item VARCHAR, number DOUBLE)[]"), "explained")
-    return exp.select(listed).from_(rows)
+        sql.alias(sql.cast(explained, "STRUCT(item VARCHAR, number DOUBLE)[]"), "explained"),
+    ).from_(source.subquery(alias=sql.identifier(ROW)))
 
 
 def _taken_apart(signature: Signature, explained: exp.Expression) -> exp.Expression:
@@ -238,14 +218,13 @@ STEPS = {
         LEFT JOIN "sqlml then" AS t ON true LEFT JOIN "sqlml scoring" AS s ON true""",
     "sqlml said": """SELECT k.known, k.same, k.in_source, n.inputs AS now,
         CASE k.known WHEN 'kept' THEN t.inputs WHEN 'by hash' THEN n.inputs END AS then_,
-        CASE WHEN k.known IN ('kept', 'by hash') THEN 'then' WHEN k.in_source THEN 'now' END AS of_
+        CASE WHEN k.known IN ('kept', 'by hash') THEN 'then' WHEN k.in_source THEN 'now' END AS of_,
+        CASE k.known WHEN 'kept' THEN t.explained ELSE n.explained END AS explained
         FROM "sqlml known" AS k LEFT JOIN "sqlml now" AS n ON true LEFT JOIN "sqlml then" AS t ON true""",
     "sqlml chosen": """SELECT CASE s.of_ WHEN 'then' THEN s.then_ WHEN 'now' THEN s.now END AS chosen
         FROM "sqlml said" AS s JOIN "sqlml stored" AS p ON p.error IS NULL WHERE s.of_ IS NOT NULL""",
-}
-SCORE = {
-    "sqlml score": """SELECT list_filter(x.explained, lambda e: e.item = '(score)')[1].number AS score
-        FROM "sqlml explained" AS x""",
+    "sqlml score": """SELECT list_filter(s.explained, lambda e: e.item = '(score)')[1].number AS score
+        FROM "sqlml said" AS s""",
     "sqlml unit": """SELECT CASE
         WHEN a.targets > 1 THEN 'the target''s own unit'
         WHEN s.of_ <> 'then' THEN NULL
@@ -295,7 +274,7 @@ UNION ALL SELECT 4, 0, 'input now', NULL, NULL, NULL, 'the key is not in ' || a.
     FROM "sqlml asked" AS a, "sqlml known" AS k WHERE NOT k.in_source
 UNION ALL SELECT 5, CASE e.e.item WHEN '(base)' THEN 0 WHEN '(score)' THEN 1 ELSE 2 END, 'contribution', e.e.item,
         e.e.number::VARCHAR, e.e.number, CASE WHEN e.of_ = 'now' THEN 'of the inputs of now' ELSE u.unit END
-    FROM (SELECT s.of_, unnest(x.explained) AS e FROM "sqlml said" AS s, "sqlml explained" AS x) AS e, "sqlml unit" AS u WHERE e.e.number IS NOT NULL
+    FROM (SELECT of_, unnest(explained) AS e FROM "sqlml said") AS e, "sqlml unit" AS u WHERE e.e.number IS NOT NULL
 UNION ALL SELECT 5, 0, 'contribution', NULL, NULL, NULL, coalesce(a.unexplained,
         CASE WHEN s.of_ IS NULL THEN 'the inputs are not known' ELSE 'the row has no prediction' END)
     FROM "sqlml asked" AS a, "sqlml said" AS s LEFT JOIN "sqlml score" AS c ON true

@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from sqlml import extension, sql
 from sqlml.catalog.records import Version
-from sqlml.engines.reason_flips import asked
+from sqlml.engines.reason_flips import called
 from sqlml.objects import ROW
 from sqlml.parsing import parsed
 from sqlml.reasoning.facts import Contribution, Contributions
@@ -67,7 +67,7 @@ def _explaining(deployment: str, number: int, signature: Signature, types: tuple
     """A statement of the row's texts."""
     values = (sql.cast(sql.parameter(i), kind) for i, kind in enumerate(types, 1))
     row = sql.struct({column.name: value for column, value in zip(signature.columns, values, strict=True)})
-    explained = asked(deployment, f"explain_v{number}", ROW)
+    explained = called(deployment, f"explain_v{number}", ROW)
     return sql.render(exp.select(explained).from_(exp.select(sql.alias(row, ROW)).subquery("r")))
 
 

@@ -47,7 +47,7 @@ def flips(
     chosen: list[Candidate] = []
     for i, column in enumerate(signature.columns):
         grid, text = grids[i], base.texts[i]
-        if grid is not None and text is not None:
+        if grid is not None and text is not None and math.isfinite(float(text)):
             sides += searches(i, grid, float(text), turning[i], known.columns[i])
         else:
             chosen += _choices(i, column, grid, text, turning[i], known.columns[i])
@@ -158,6 +158,8 @@ def _follow(
         said = asker.ask([*given, *(before if len(given) <= ROUND else ())])
         if first:
             own, (label, *answers) = said[0], [one.label for one in said[: len(first)]]
+            if label is None:
+                return None, []
         at, first = len(first), []
         for side, places in asking:
             mine = said[at : at + len(places)]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sqlml import objects
 from sqlml.catalog import activity, collected, records
@@ -28,7 +32,7 @@ from sqlml.reasoning.rows import Kept, Values, closest_keys, kept_row, source_ro
 from sqlml.reasoning.spread import spreads
 from sqlml.relation import Relation, table_exists
 from sqlml.replaying import key_values, moment_of
-from sqlml.signature import Signature
+from sqlml.signature import Column, Signature
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -145,13 +149,15 @@ class _Asked:
         if then is not None and digest is not None and comparable and then.input_hash != digest:
             self.notes.append("The inputs that were kept last are those of another prediction.")
             then = None
+        unreadable = None if then is None else then.unreadable
+        then = then if unreadable is None else None  # what was kept is not what was there
         base = then.inputs if then is not None else now
         asker = None if base is None else self._asker(base)
-        changes = self._flips(asker, then)  # before all that asks about the row itself, which this does too
+        changes = self._flips(asker, stored)  # before all that asks about the row itself, which this does too
         here = self._here(now, asker)
-        known, inputs = self._inputs(digest, comparable, then, now, here)
+        known, inputs = self._inputs(digest, comparable, then, now, here, unreadable)
         of = "then" if known != UNKNOWN else None if now is None else "now"
-        outputs = self._said(stored, then, asker)
+        outputs = self._said(stored, then, asker, unreadable)
         history = record.history(self.connection, self.version)
         run, datasets = record.run(self.version)
         return Why(
@@ -203,13 +209,15 @@ class _Asked:
         kept = self.target.kept
         return kept_row(self.connection, self.target, kept, self.signature, self.values, until, stored, place), stored
 
-    def _said(self, stored: dict[str, Any] | None, then: Kept | None, asker: Asker | None) -> dict[str, Any]:
+    def _said(
+        self, stored: dict[str, Any] | None, then: Kept | None, asker: Asker | None, unreadable: str | None
+    ) -> dict[str, Any]:
         """What was stored, or else what the version says about what was kept."""
         if stored is not None:
             return {name: stored[name] for name in self.target.outputs}
-        if then is not None and then.unreadable is not None:
-            return {**dict.fromkeys(self.target.outputs), "error": then.unreadable}
-        return (None if asker is None else asker.own().outputs) or {}
+        if unreadable is not None:
+            return {**dict.fromkeys(self.target.outputs), "error": unreadable}
+        return (None if asker is None or then is None else asker.own().outputs) or {}
 
     def _here(self, now: Values | None, asker: Asker | None) -> Answer | None:
         """What the version says about the inputs of now."""
@@ -219,17 +227,25 @@ class _Asked:
         return (asker if is_asked else self._asker(now)).own()
 
     def _inputs(
-        self, digest: int | None, comparable: bool, then: Kept | None, now: Values | None, here: Answer | None
+        self,
+        digest: int | None,
+        comparable: bool,
+        then: Kept | None,
+        now: Values | None,
+        here: Answer | None,
+        unreadable: str | None,
     ) -> tuple[str, Inputs]:
         is_same = digest is not None and comparable and here is not None and here.input_hash == digest
         known, note = self._known(digest, comparable, then, is_same=is_same, in_source=now is not None)
+        if unreadable is not None and known == UNKNOWN:
+            note = f"The inputs of then are not known: one could not be kept as it was ({unreadable})."
         columns = []
         for i, column in enumerate(self.signature.columns):
             value = None if now is None else now.values[i]
             before = then.inputs.values[i] if known == KEPT and then else value if known == BY_HASH else None
             changed: bool | None = None
             if known != UNKNOWN and now is not None:
-                changed = False if is_same else _differs(before, value)
+                changed = False if is_same else _differs(column, before, value)
             columns.append(Input(column.name, column.type, before, value, changed))
         in_source = None if self.problem is not None else now is not None
         return known, Inputs(known, in_source, note, tuple(columns), None if here is None else here.outputs)
@@ -287,7 +303,7 @@ class _Asked:
             return _noted(nothing, NONE)
         return contributions(self.connection, self.version, base, of or "", outputs)
 
-    def _flips(self, asker: Asker | None, then: Kept | None) -> Flips:
+    def _flips(self, asker: Asker | None, stored: dict[str, Any] | None) -> Flips:
         def none(note: str) -> Flips:
             return Flips(None, (), (), None, 0, note)
 
@@ -297,7 +313,7 @@ class _Asked:
             return none("The prediction is a number: there is no label that could change.")
         if asker is None:
             return none("The inputs are not known, so that nothing can be said about them.")
-        if then is not None and then.unreadable is not None:
+        if (stored is None or stored["error"] is not None) and (asker.own().outputs or {}).get("error") is not None:
             return none("The row has no prediction that could change.")
         found = self._turning()
         if isinstance(found, str):
@@ -353,10 +369,15 @@ def _place(signature: Signature, value: Any) -> int | None:
     return next((i for i, label in enumerate(signature.classes) if label == value), None)
 
 
-def _differs(before: Any, now: Any) -> bool:
-    if isinstance(before, float) and isinstance(now, float) and before != before and now != now:
-        return False
-    missing = (None, float("nan"))
-    if before is None or now is None:
-        return not (before is now or (before in missing and now != now) or (now in missing and before != before))
-    return bool(before != now)
+def _differs(column: Column, before: Any, now: Any) -> bool:
+    """To the model: a DECIMAL in the source is the DOUBLE that was kept of it, true is 1, and NaN is missing."""
+    return bool(_seen(column, before) != _seen(column, now))
+
+
+def _seen(column: Column, value: Any) -> Any:
+    if column.is_text:
+        return None if value is None else str(value)
+    if isinstance(value, float | Decimal):
+        number = float(np.float32(value) if column.type == "FLOAT" else value)
+        return None if math.isnan(number) else number
+    return value

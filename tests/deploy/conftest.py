@@ -30,6 +30,7 @@ COMPOSITE = {
     "people": ("shop", "id"),
     "parts": ("name",),
     "numbered": ("RowId",),
+    "shifted": ("rowid", "id"),
     "events": ("amount", "day", "visit", "at"),
 }
 """Tables of tests that have another key than the customers."""

@@ -145,7 +145,55 @@ def test_what_could_not_be_read_then_is_said(connection: Any) -> None:
         None,
         then.prediction.error,
     )
-    assert past.contributions.rows == past.flips.columns == ()
+    assert (past.inputs.then_known, past.inputs.columns[0].then) == ("unknown", None)
+    assert "2.5" in past.inputs.note
+    assert past.contributions.of == past.flips.of == "now"
+    assert then.inputs.columns[0].then == 2.5  # by its hash
+    assert then.contributions.rows == then.flips.columns == ()
+
+
+@pytest.mark.parametrize("keep", ["none", "hash", "inputs"])
+@pytest.mark.parametrize("value", ["'inf'::DOUBLE", "'-inf'::DOUBLE", "'nan'::DOUBLE", "1e308", "2.5", "NULL"])
+def test_a_value_that_gives_no_prediction_is_no_crash(connection: Any, keep: str, value: str) -> None:
+    connection.execute("ALTER TABLE customers ALTER tenure TYPE DOUBLE")
+    connection.execute("ALTER TABLE customers ALTER monthly_charges TYPE FLOAT")
+    connection.execute(f"UPDATE customers SET tenure = {value} WHERE customer_id = {KEY}")
+    deploy(connection, keep=keep)
+    found = sqlml.why(connection, "churn", KEY)
+
+    assert found.prediction.value is None
+    assert found.flips.columns == found.contributions.rows == ()
+    assert found.flips.evaluations == 0
+    assert found.flips.note == "The row has no prediction that could change."
+    connection.execute(f"UPDATE customers SET tenure = 12 WHERE customer_id = {KEY}")
+    mended = sqlml.why(connection, "churn", KEY)
+    sizes = {row.column: row.contribution for row in mended.contributions.rows}
+    rows = connection.execute(f"SELECT item, number FROM churn.why({KEY}) WHERE section = 'contribution'").fetchall()
+    if keep != "inputs" or found.inputs.then_known != "kept":
+        assert mended.contributions.of == mended.flips.of == "now"
+        assert sizes == {item: pytest.approx(n, rel=1e-9) for item, n in rows if not item.startswith("(")}
+
+
+def test_what_has_not_changed_to_the_model_is_not_called_changed(connection: Any) -> None:
+    connection.execute("ALTER TABLE customers ALTER monthly_charges TYPE FLOAT")
+    deploy(connection, keep="inputs")
+    connection.execute("ALTER TABLE customers ALTER tenure TYPE DECIMAL(9, 3)")
+    connection.execute(f"UPDATE customers SET contract = 'Two year' WHERE customer_id = {KEY}")
+    changed = {i.column: i.changed for i in sqlml.why(connection, "churn", KEY).inputs.columns}
+    rows = connection.execute(f"SELECT item, note FROM churn.why({KEY}) WHERE section = 'input now'").fetchall()
+
+    assert {column for column, is_changed in changed.items() if is_changed} == {"contract"}
+    assert {item for item, note in rows if note == "changed"} == {"contract"}
+
+
+def test_a_key_of_several_columns_may_have_one_called_rowid(connection: Any) -> None:
+    connection.execute("CREATE TABLE shifted AS SELECT customer_id % 3 AS rowid, customer_id AS id, * FROM customers")
+    deploy(connection, table="shifted", key=["rowid", "id"])
+    for key in (2, 5, 7):
+        found = sqlml.why(connection, "churn", [key % 3, key])
+        assert found.key == {"rowid": key % 3, "id": key}
+        tenure = connection.execute(f"SELECT tenure FROM customers WHERE customer_id = {key}").fetchone()
+        assert (found.inputs.columns[0].then,) == tenure
 
 
 def test_a_source_may_have_a_column_called_rowid(connection: Any) -> None:
