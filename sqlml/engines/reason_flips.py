@@ -187,11 +187,12 @@ TRIED = {
         JOIN "sqlml places" AS p ON p.position = t.position, "sqlml label" AS l
         WHERE p.way = 'monotone' AND t.number IS NOT NULL AND t.label <> l.label""",
 }
+# Nearest first by the values themselves: far from a value, differences to it are the same for many neighbours.
 ANSWERS = {
     "sqlml crossings": """SELECT DISTINCT ON (n.position, n.other > p.start) n.position,
             CASE WHEN p.is_whole THEN n.other::HUGEINT::VARCHAR ELSE n.other::VARCHAR END AS value, n.other AS number, n.label
         FROM "sqlml narrowed" AS n JOIN "sqlml places" AS p ON p.position = n.position
-        ORDER BY abs(n.other - p.start), abs(n.other - n.same)""",
+        ORDER BY CASE WHEN n.other > p.start THEN n.other ELSE -n.other END""",
     "sqlml found": """SELECT * FROM "sqlml tried" UNION ALL SELECT * FROM "sqlml crossings\"""",
     "sqlml flips": """SELECT DISTINCT ON (p.position) p.name AS column_name, p.before, f.value, f.number, f.label AS becomes,
             CASE WHEN f.number IS NULL THEN 1 WHEN p.deviation > 0 THEN abs(f.number - p.start) / p.deviation END AS distance,
@@ -200,5 +201,6 @@ ANSWERS = {
             p.way = 'anyhow' AS is_rough
         FROM "sqlml found" AS f JOIN "sqlml places" AS p ON p.position = f.position, "sqlml label" AS l
         WHERE f.label IS NOT NULL AND f.label <> l.label
-        ORDER BY p.position, coalesce(NOT inside, false), distance NULLS LAST, f.value IS NULL""",
+        ORDER BY p.position, coalesce(NOT inside, false), distance NULLS LAST, f.value IS NULL,
+            CASE WHEN f.number > p.start THEN f.number ELSE -f.number END""",
 }

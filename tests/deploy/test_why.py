@@ -174,6 +174,22 @@ def test_a_value_that_gives_no_prediction_is_no_crash(connection: Any, keep: str
         assert sizes == {item: pytest.approx(n, rel=1e-9) for item, n in rows if not item.startswith("(")}
 
 
+def test_rows_and_python_find_the_same_flips_to_the_last_bit(connection: Any) -> None:
+    connection.execute("UPDATE customers SET monthly_charges = 1e12 WHERE customer_id = 5")
+    deploy(connection)
+    seen = 0
+    for key in range(2, 14):
+        flips = sqlml.why(connection, "churn", key).flips.columns
+        near = {flip.column: str(flip.value) for flip in flips if flip.in_range and flip.exact}
+        rows = connection.execute(
+            f"SELECT item, value FROM churn.why({key}) WHERE section = 'flip' AND value IS NOT NULL AND note NOT LIKE '%beyond%'"
+        ).fetchall()
+        exactly = {item: value if near.get(item) == value else str(float(value)) for item, value in rows}
+        assert exactly == near
+        seen += len(near)
+    assert seen > 5
+
+
 def test_what_has_not_changed_to_the_model_is_not_called_changed(connection: Any) -> None:
     connection.execute("ALTER TABLE customers ALTER monthly_charges TYPE FLOAT")
     deploy(connection, keep="inputs")
