@@ -34,6 +34,8 @@ class Target:
     output_types: tuple[str, ...]
     keyed_query: str
     hashed_query: str
+    rows_query: str
+    """Whole rows and predictions over rows of the source: what `why` asks."""
     keep: str
     """none, hash or inputs."""
     kept: KeptInputs | None
@@ -84,6 +86,7 @@ def target_on(connection: Connection, version: Version, relation: Relation) -> T
         output_types=tuple(kind for _, kind in output_columns(version.contract)),
         keyed_query=queries["keyed"],
         hashed_query=queries.get("hashed", queries["keyed"]),
+        rows_query=queries["rows"],
         keep=version.keeps,
         kept=inputs_of(version),
     )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sqlml import objects
 from sqlml.catalog import activity, collected, records
 from sqlml.catalog.migrations import asked_once
 from sqlml.catalog.records import Deployment, Version
@@ -133,7 +132,6 @@ class _Asked:
         self.problem, self.values, self.moment = problem, values, moment
         self.signature = version.contract
         self.is_asked = version.engine == "pyfunc"
-        self.query = objects.recorded_queries(connection, version.deployment, version.version)["rows"]
         self.notes: list[str] = []
 
     def answer(self) -> Why:
@@ -186,7 +184,7 @@ class _Asked:
         return dict(zip(self.target.keys, self.values, strict=True))
 
     def _asker(self, inputs: Values) -> Asker:
-        return Asker(self.connection, self.signature, inputs, self.query, predicts=not self.is_asked)
+        return Asker(self.connection, self.signature, inputs, self.target.rows_query, predicts=not self.is_asked)
 
     def _now(self, place: int | None) -> Values | None:
         if self.problem is not None:
