@@ -339,13 +339,16 @@ def applied(connection: Connection) -> int:
     known = _applied.get()
     if known is not None and known[0] is connection:
         return known[1]
-    if not table_exists(connection, (SCHEMA, "migrations")):
+    records = (SCHEMA, "migrations")
+    if not table_exists(connection, records):
         if not schema_exists(connection, SCHEMA):
             return 0
-        raise NameRefused(
-            "The database has a schema called sqlml that sqlml did not make.",
-            hint="Rename it: sqlml keeps its catalog there.",
-        )
+        # Asked again: another connection may have made both since, which it does at once.
+        if not table_exists(connection, records):
+            raise NameRefused(
+                "The database has a schema called sqlml that sqlml did not make.",
+                hint="Rename it: sqlml keeps its catalog there.",
+            )
     row = connection.execute(
         "SELECT coalesce(max(number), 0), max_by(sqlml_version, number) FROM sqlml.migrations"
     ).fetchone()
@@ -360,14 +363,21 @@ def applied(connection: Connection) -> int:
 
 
 def migrate(connection: Connection) -> int:
-    """Bring the catalog up to date; returns how many migrations were applied now."""
+    """Bring the catalog up to date; returns how many migrations this connection applied.
+
+    Raises:
+        Conflict: another connection applied the same one at the same time.
+        CatalogTooNew, NameRefused: as `applied` does.
+    """
     import duckdb
 
     from sqlml.version import __version__
 
-    done = applied(connection)
-    for number, (name, change) in enumerate(MIGRATIONS[done:], start=done + 1):
+    before, own = applied(connection), 0
+    for number, (name, change) in enumerate(MIGRATIONS[before:], start=before + 1):
         with atomic(connection, "the sqlml catalog"):
+            if applied(connection) >= number:
+                continue  # another connection was first
             if number == 1:
                 connection.execute("CREATE SCHEMA sqlml")
                 connection.execute(
@@ -379,4 +389,5 @@ def migrate(connection: Connection) -> int:
                 "INSERT INTO sqlml.migrations VALUES (?, ?, ?, ?, make_timestamp(epoch_us(now())))",
                 [number, name, __version__, duckdb.__version__],
             )
-    return len(MIGRATIONS) - done
+        own += 1
+    return own

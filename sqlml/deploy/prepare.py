@@ -16,7 +16,7 @@ from sqlml.binding import Bound, bind
 from sqlml.catalog import model_files, records
 from sqlml.convert import OnnxModel
 from sqlml.convert.pyfunc import PyfuncModel, open_pyfunc
-from sqlml.database import facts
+from sqlml.database import atomic, facts
 from sqlml.deploy.deployment import Options
 from sqlml.engines import native
 from sqlml.engines.choose import choose_engine
@@ -71,8 +71,9 @@ def prepare(connection: Connection, options: Options, job: jobs.Job, *, with_ref
     model = registry.resolve(options.reference, tracking_uri=options.tracking_uri, registry_uri=options.registry_uri)
     name = options.name or model.name
     job.log("resolve", f"{options.reference} is {model.description}")
-    names.check_name(connection, facts(connection), name)
-    _check_function(connection, options, name)
+    with atomic(connection, name):  # of one moment: another connection may be deploying under this name
+        names.check_name(connection, facts(connection), name)
+        _check_function(connection, options, name)
     relation, keys = _source(connection, options, name)
     if relation is not None and options.score:
         # Before the minutes that a conversion may take, and so that nothing is written if it fails.

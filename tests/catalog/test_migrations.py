@@ -37,6 +37,23 @@ def test_a_file_of_an_older_sqlml_is_brought_up_to_date(connection: Any, monkeyp
     assert records.versions(connection, "churn") == []
 
 
+@pytest.mark.parametrize("asked_before", ["schema_exists", "atomic"])
+def test_a_catalog_that_another_connection_makes_meanwhile_is_taken_up(
+    connection: Any, monkeypatch: pytest.MonkeyPatch, asked_before: str
+) -> None:
+    other = connection.cursor()
+    unpatched = getattr(migrations, asked_before)
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        assert migrations.migrate(other) == len(migrations.MIGRATIONS)
+        return unpatched(*arguments)
+
+    monkeypatch.setattr(migrations, asked_before, late)
+    assert migrations.migrate(connection) == 0
+    assert migrations.applied(connection) == len(migrations.MIGRATIONS)
+
+
 def test_a_migration_that_fails_leaves_the_catalog_as_it_was(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     migrations.migrate(connection)
 

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 import sqlml
-from sqlml import errors, registry
+from sqlml import errors, names, registry
 
 
 @pytest.fixture
@@ -92,6 +92,23 @@ def test_a_second_version_takes_over_and_a_rollback_brings_the_first_back(deploy
         assert connection.execute("FROM churn.current ORDER BY customer_id").fetchall() == first
         assert sqlml.history(connection)[0].why == "the second one flips too many"
         assert connection.execute("SELECT churn.predict_v2(c) FROM customers c LIMIT 1").fetchone() is not None
+
+
+def test_a_function_that_its_own_deployment_makes_meanwhile_is_not_somebody_elses(
+    warehouse: Path, registered: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpatched = names.refuse_taken_function
+    options = {"table": "customers", "key": "customer_id", "function": "risk", "tracking_uri": registered.uri}
+
+    def late(*arguments: object) -> None:
+        monkeypatch.undo()
+        sqlml.deploy_db(connection.cursor(), "churn:1", **options)
+        unpatched(*arguments)
+
+    monkeypatch.setattr(names, "refuse_taken_function", late)
+    with sqlml.connect(warehouse) as connection:
+        again = sqlml.deploy_db(connection, "churn:1", **options)
+    assert (again.version, again.is_new) == (1, False)
 
 
 def test_a_live_table_follows_inserts_updates_and_deletes_of_a_plain_shell(warehouse: Path, registered: object) -> None:
