@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from sqlml import sql
-from sqlml.engines.features import cast_error, feature
+from sqlml.engines.features import cast_error, input_hash, read
 from sqlml.engines.pyfunc import asked_select
 from sqlml.engines.reason_flips import WHOLE, called, flip_steps
 from sqlml.signature import Signature
@@ -161,9 +161,9 @@ def _inputs(behind: Behind, rows: exp.Select, columns: Mapping[str, str], *, has
             exp.select(sql.column("input_hash", ASKED)).from_(asked.subquery(alias=sql.identifier(ASKED))).subquery()
         )
     elif hashes:
-        values = [feature(column, references[column.name]) for column in signature.columns]
+        values = [read(column, references[column.name]) for column in signature.columns]
         errors = [bad for column in signature.columns if (bad := cast_error(column, references[column.name]))]
-        digest = sql.call("hash", *values, *([sql.case(errors)] if errors else []))
+        digest = input_hash(signature.columns, values, errors)
     explained: exp.Expression = exp.Array(expressions=[])
     if behind.explains is None:
         explained = _taken_apart(signature, called(behind.deployment, f"explain_v{behind.version}", GIVEN))

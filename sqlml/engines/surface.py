@@ -7,17 +7,17 @@ intermediates are called "sqlml ..." with a blank, as no column of a signature m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
 
 from sqlml import sql
 from sqlml.engines.explain import TOP, Explaining, explainer_of
-from sqlml.engines.features import cast_error, feature
+from sqlml.engines.features import cast_error, feature, input_hash, missing_as_null, read
 from sqlml.engines.outputs import Engine, Outputs
 from sqlml.engines.stages import Lets, calls_udf, inline, nested
-from sqlml.signature import Label, Signature
+from sqlml.signature import Column, Label, Signature
 
 __all__ = [
     "Macro",
@@ -127,10 +127,9 @@ def staged_select(
 ) -> exp.Select:
     """Predictions over `source` (a table or an aliased subquery), every intermediate evaluated once.
 
-    Gives the passthrough columns, `output_columns(signature)` and, `with_hash`, `input_hash` UBIGINT: DuckDB's
-    `hash(f1, ..., fn, e)` of the normalised features in signature order (DOUBLE or VARCHAR, NULL for missing) and of
-    the text of the first value that could not be read (NULL when all could). `keep` "none" has NULL in its place, and
-    "inputs" the features too, as `sqlml f0` and on, with that text as `CAST`.
+    Gives the passthrough columns, `output_columns(signature)` and, `with_hash`, `input_hash` UBIGINT (features.input_hash)
+    of the features in signature order and of the text of the first value that could not be read. `keep` "none" has NULL
+    in its place, and "inputs" the features too, as `sqlml f0` and on, with that text as `CAST`.
     `passthrough` expressions see the source's columns; features are taken from it by the signature's names.
     """
     computed = _computed(signature, engine, [sql.column(c.name) for c in signature.columns], staged=True)
@@ -147,11 +146,13 @@ def staged_select(
     names = [name for name, _ in output_columns(signature)]
     results = list(zip(names, answers, strict=True))
     if with_hash:
-        hashed = sql.call("hash", *(sql.column(name) for name in computed.hashed))
+        hashed = _input_hash(signature, computed.features, computed.has_unreadable)
         results.append(("input_hash", sql.null("UBIGINT") if keep == "none" else hashed))
     if with_hash and keep == "inputs":
-        results += [(name, sql.column(name)) for name in computed.hashed]
-        results += [] if CAST in computed.hashed else [(CAST, sql.null("VARCHAR"))]
+        results += [
+            (f, missing_as_null(c, sql.column(f))) for f, c in zip(computed.features, signature.columns, strict=True)
+        ]
+        results.append((CAST, sql.column(CAST) if computed.has_unreadable else sql.null("VARCHAR")))
     return nested(source, passthrough, computed.lets, results)
 
 
@@ -163,10 +164,17 @@ def hashed_select(
     The native engine reads values itself and says what it could not read, so that DuckDB computes the model for a hash
     that is asked for alone: 1,880 of 4,070 ns a row of a first scoring by 100 trees of depth 10, and all of a later one.
     """
-    features, unreadable = _features(signature, [sql.column(c.name) for c in signature.columns])
+    features, unreadable = _features(signature, [sql.column(c.name) for c in signature.columns], reading=read)
     lets = (*features, (CAST, sql.case(unreadable))) if unreadable else features
-    hashed = sql.call("hash", *(sql.column(name) for name, _ in lets))
+    hashed = _input_hash(signature, [name for name, _ in features], bool(unreadable))
     return nested(source, passthrough, lets, [("input_hash", hashed)])
+
+
+def _input_hash(signature: Signature, features: Sequence[str], has_unreadable: bool) -> exp.Expression:
+    """Of features that have names already, as the text of the first value that could not be read does: `CAST`."""
+    is_there = exp.Not(this=exp.Is(this=sql.column(CAST), expression=exp.Null()))
+    unreadable = [(is_there, sql.column(CAST))] if has_unreadable else []
+    return input_hash(signature.columns, [sql.column(name) for name in features], unreadable)
 
 
 def class_fields(signature: Signature) -> tuple[str, ...]:
@@ -197,11 +205,14 @@ def label_text(label: Label) -> str:
 
 @dataclass(frozen=True)
 class _Computed:
-    """Outputs over given references, with everything they are made of; `hashed` names what a row's answer depends on."""
+    """Outputs over given references, with everything they are made of.
+
+    A row's answer depends on `features`, by name, and, with `has_unreadable`, on whether `CAST` is there."""
 
     lets: Lets
     outputs: Outputs
-    hashed: tuple[str, ...]
+    features: tuple[str, ...]
+    has_unreadable: bool
 
 
 def _computed(signature: Signature, engine: Engine, references: Sequence[exp.Expression], *, staged: bool) -> _Computed:
@@ -215,21 +226,21 @@ def _computed(signature: Signature, engine: Engine, references: Sequence[exp.Exp
     features, unreadable = _features(signature, references)
     outputs = engine.outputs([sql.column(name) if staged else node for name, node in features])
     lets: Lets = features if staged else ()
-    hashed = [name for name, _ in features]
     if unreadable:
         readable = sql.all_of([exp.Not(this=exp.Paren(this=bad)) for bad, _ in unreadable])
         lets = (*lets, (READABLE, readable), (CAST, sql.case(unreadable)))
         outputs = _refuse_unreadable(outputs)
-        hashed.append(CAST)
-    return _Computed((*lets, *outputs.lets), outputs, tuple(hashed))
+    return _Computed((*lets, *outputs.lets), outputs, tuple(name for name, _ in features), bool(unreadable))
 
 
 def _features(
-    signature: Signature, references: Sequence[exp.Expression]
+    signature: Signature,
+    references: Sequence[exp.Expression],
+    reading: Callable[[Column, exp.Expression], exp.Expression] = feature,
 ) -> tuple[Lets, list[tuple[exp.Expression, exp.Expression]]]:
     """Each column's value as a model takes it, by name; and (condition, reason) of those that may not be readable."""
     pairs = list(zip(signature.columns, references, strict=True))
-    features = tuple((f"sqlml f{i}", feature(column, ref)) for i, (column, ref) in enumerate(pairs))
+    features = tuple((f"sqlml f{i}", reading(column, ref)) for i, (column, ref) in enumerate(pairs))
     return features, [found for column, ref in pairs if (found := cast_error(column, ref))]
 
 
@@ -244,17 +255,15 @@ def _read_by_engine(
     outputs = engine.outputs([sql.column(name) for name, _ in values] if staged else references)
     lets = (*values, *outputs.lets)
     if not staged:
-        return _Computed(lets, outputs, ())
+        return _Computed(lets, outputs, (), False)
     features: Lets = tuple(
-        (f"sqlml f{i}", feature(column, sql.column(name)))
+        (f"sqlml f{i}", read(column, sql.column(name)))
         for i, (column, (name, _)) in enumerate(zip(signature.columns, values, strict=True))
     )
-    hashed = [name for name, _ in features]
     lets = (*lets, *features)
     if outputs.unreadable is not None:
         lets = (*lets, (CAST, outputs.unreadable))
-        hashed.append(CAST)
-    return _Computed(lets, outputs, tuple(hashed))
+    return _Computed(lets, outputs, tuple(name for name, _ in features), outputs.unreadable is not None)
 
 
 def _refuse_unreadable(outputs: Outputs) -> Outputs:

@@ -186,13 +186,17 @@ def test_the_input_hash_is_of_the_features_as_the_model_takes_them():
     con = duckdb.connect()
     query = sql.render(staged_select(model.signature, SqlEngine(model), sql.table("t")))
     hashes = []
-    for age in ("41::DOUBLE", "41::INTEGER", "'41'", "42::DOUBLE", "'NaN'::DOUBLE", "NULL::DOUBLE"):
+    for age in ("41::DOUBLE", "41::INTEGER", "'41'", "42::DOUBLE", "'NaN'::DOUBLE", "NULL::DOUBLE", "'many'"):
         con.execute(f'CREATE OR REPLACE TABLE t AS SELECT {age} AS age, 70 AS "monthly ""fee""", \'month\' AS contract')
         hashes.append(con.execute(query).fetchall()[0][-1])
     assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
     assert hashes[4] == hashes[5]
-    ((expected,),) = con.execute("SELECT hash(41::DOUBLE, 70::DOUBLE, 'month', NULL::VARCHAR)").fetchall()
-    assert hashes[0] == expected
+    told = "hash('age is not a number that fits DOUBLE: many')"
+    expected = con.execute(
+        f"""SELECT hash(41::DOUBLE, 70::DOUBLE, 'month'), hash('nan'::DOUBLE, 70::DOUBLE, 'month'),
+            xor(hash('nan'::DOUBLE, 70::DOUBLE, 'month'), {told})"""
+    ).fetchone()
+    assert (hashes[0], hashes[4], hashes[6]) == expected
 
 
 def test_many_classes_have_one_map():
