@@ -5,6 +5,7 @@ from sqlml.registry.files import ArtifactFile
 from sqlml.registry.references import ModelVersion, all_versions, may_move, resolve
 from sqlml.registry.runs import RunFacts, TrainingDataset, run_facts, tag
 from sqlml.registry.standing import Question, Standing, standings
+from sqlml.registry.store import in_passing
 from sqlml.registry.store_manifest import StoredFile, StoreManifest
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "TrainingDataset",
     "all_versions",
     "download",
+    "in_passing",
     "may_move",
     "resolve",
     "run_facts",

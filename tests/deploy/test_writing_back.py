@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,25 @@ def test_a_registry_that_is_away_is_asked_once_for_all_versions(
 
     assert len(writing_back.write_back(deployed.connection).pending) == 2
     assert len(asked) == 1
+
+
+def test_a_server_that_does_not_answer_is_asked_once_in_passing(
+    deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        deployed.connection.execute("UPDATE sqlml.versions SET tracking_uri = $1, registry_uri = $1", [uri])
+        job = jobs.Job("rollback", "churn", tmp_path, keep=False)
+        job.id = "j1"
+        writing_back.after(deployed.connection, job, "churn")
+        server.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+    assert deployed.pending() == [("churn", 1, 1)]
+    assert "kept to be tried again" in job.lines[-1].message
 
 
 def test_a_run_and_a_version_that_are_gone_are_nothing_to_try_again(deployed: Deployed) -> None:
