@@ -94,21 +94,23 @@ def translated(subject: str) -> Iterator[None]:
 
     try:
         yield
-    except duckdb.InterruptException as error:
-        raise KeyboardInterrupt from error
-    except duckdb.Error as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            # Tidying up after Ctrl-C failed too, as everything does in a transaction that was interrupted.
-            raise KeyboardInterrupt from error
-        raise _ours(error, subject) from error
-    except RuntimeError as error:
+    except (duckdb.Error, RuntimeError) as error:
         if is_interrupt(error):
             raise KeyboardInterrupt from error
+        if isinstance(error, duckdb.Error):
+            raise _ours(error, subject) from error
         raise
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether this is Ctrl-C during a statement: DuckDB's Python client turns it into a RuntimeError."""
+    """Whether this is what Ctrl-C comes to: DuckDB's Python client says it in one of two ways during a statement."""
+    import duckdb
+
+    if isinstance(error, KeyboardInterrupt | duckdb.InterruptException):
+        return True
+    if isinstance(error, duckdb.Error):
+        # Tidying up after Ctrl-C failed too, as everything does in a transaction that was interrupted.
+        return isinstance(error.__context__, KeyboardInterrupt)
     return isinstance(error, RuntimeError) and str(error) == "Query interrupted"
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlml.catalog import records
 from sqlml.catalog.migrations import applied
-from sqlml.database import DatabaseFacts
+from sqlml.database import DatabaseFacts, is_interrupt
 from sqlml.errors import JobFailed, UsageError, choices
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def running(connection: Connection, job: Job) -> Iterator[Job]:
         yield job
         job.state = "done"
     except BaseException as error:
-        job.state = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
+        job.state = "interrupted" if isinstance(error, SystemExit) or is_interrupt(error) else "failed"
         job.error = error
         raise
     finally:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ def mlflow_server(
         assert process.stderr is not None
         if not any("Application startup complete" in line for line in process.stderr):
             raise RuntimeError("mlflow server ended before it was ready")
+        _wait_until_listening(port)
         drain = threading.Thread(target=process.stderr.read, daemon=True)
         drain.start()
         try:
@@ -43,3 +45,16 @@ def mlflow_server(
             process.terminate()
             process.wait(timeout=30)
             drain.join(timeout=30)
+
+
+def _wait_until_listening(port: int) -> None:
+    """uvicorn says that it has started, and binds its socket after that."""
+    until = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
