@@ -10,6 +10,7 @@ from pathlib import Path
 import sqlml
 from bench.cases import COLUMNS, LINEAR, SMALL_BOOSTING, named, save
 from bench.timing import seconds_of
+from sqlml import sql
 
 ROWS = 10_000_000
 ASKED = 20
@@ -37,7 +38,7 @@ def _one(folder: Path, name: str, kind: str, keep: str, rounds: int) -> Iterator
         con.execute(f"CREATE TABLE t AS SELECT {KEYS[kind]} AS id, {columns} FROM range({ROWS}) r(i)")
         sqlml.deploy_db(con, str(saved), name="m", table="t", key="id", keep=keep)
     with sqlml.connect(path, read_only=True) as con:
-        keys = [row[0] for row in con.execute(f"SELECT id FROM t USING SAMPLE {ASKED} ROWS (reservoir, 7)").fetchall()]
+        keys = [row[0] for row in con.execute(sql.sampled("SELECT id FROM t", ASKED, 7)).fetchall()]
         ways: dict[str, Callable[[object], object]] = {
             "sqlml.why": lambda key: sqlml.why(con, "m", key),
             "FROM m.why(...)": lambda key: con.execute("FROM m.why($1)", [key]).fetchall(),
