@@ -63,8 +63,8 @@ def input_hash(
     """UBIGINT: `hash(v1, ..., vn)` of what the columns were read as, and XOR the hash of the first text in `unreadable`
     (condition, text) whose condition holds, where one does.
 
-    A number that is missing is NaN to it, from `read` or `feature`. Measured, ten DOUBLE columns, ns a row: 28 with NULL
-    in its place, which takes a comparison per column where coalesce takes none, and the text hashed in each row; 15 so.
+    A number that is missing is NaN to it, from `read` or `feature`. Measured, ten DOUBLE columns, ns a row with its writing:
+    27 with NULL instead, which takes a comparison per column where coalesce takes none, and the text hashed in each row; 21 so.
     """
     nan = sql.double(float("nan"))
     numbers = (
