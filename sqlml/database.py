@@ -110,7 +110,7 @@ def is_interrupt(error: BaseException) -> bool:
         return True
     if isinstance(error, duckdb.Error):
         # Tidying up after Ctrl-C failed too, as everything does in a transaction that was interrupted.
-        return isinstance(error.__context__, KeyboardInterrupt)
+        return error.__context__ is not None and is_interrupt(error.__context__)
     return isinstance(error, RuntimeError) and str(error) == "Query interrupted"
 
 

@@ -171,6 +171,7 @@ def all_of(conditions: Sequence[exp.Expr]) -> exp.Expression:
 
 
 def any_of(conditions: Sequence[exp.Expr]) -> exp.Expression:
+    """OR of the conditions."""
     return exp.Paren(this=exp.or_(*conditions)) if conditions else exp.false()
 
 
@@ -212,9 +213,7 @@ def struct(fields: Mapping[str, exp.Expression]) -> exp.Expression:
 
 
 def macro_text(overloads: Sequence[tuple[Sequence[str], exp.Expr]]) -> str:
-    """Parameters and body of each overload of a macro; a table macro where the body is a query.
-
-    sqlglot has no node for overloaded macros, so the text is put together here.
+    """Parameters and body of each overload of a macro (which sqlglot has no node for); a table macro where it is a query.
 
     >>> macro_text([(("r",), column("age", "r"))])
     '("r") AS "r"."age"'

@@ -33,6 +33,14 @@ def stopped_and_noticed_by_duckdb(connection: Connection) -> None:
 
 
 def stopped_while_tidying_up(connection: Connection) -> None:
+    connection.execute("BEGIN")
+    try:
+        stopped(connection)
+    finally:
+        connection.execute("SELECT 1")  # its transaction is aborted
+
+
+def stopped_in_python_while_tidying_up(connection: Connection) -> None:
     try:
         raise KeyboardInterrupt
     finally:
@@ -49,6 +57,7 @@ def broken(connection: Connection) -> None:
         (stopped, "interrupted"),
         (stopped_and_noticed_by_duckdb, "interrupted"),
         (stopped_while_tidying_up, "interrupted"),
+        (stopped_in_python_while_tidying_up, "interrupted"),
         (broken, "failed"),
     ],
 )
@@ -56,6 +65,6 @@ def test_a_job_that_was_stopped_did_not_fail(
     connection: Connection, tmp_path: Path, work: Callable[[Connection], None], state: str
 ) -> None:
     with pytest.raises((duckdb.Error, RuntimeError)), jobs.running(connection, jobs.Job("score", "churn", tmp_path)):
-        work(connection)
+        work(connection.cursor())
 
     assert connection.execute("SELECT state FROM sqlml.jobs").fetchall() == [(state,)]

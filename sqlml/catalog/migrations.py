@@ -6,22 +6,26 @@ extension can still read every table.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from sqlml.catalog.dependents import DEPENDS_ON
+from sqlml.catalog.first import FIRST_CATALOG
 from sqlml.catalog.policies import FOLLOWING
 from sqlml.catalog.provenance import COLLECTED, PROVENANCE, RECALLED, RECALLS, TURNING_POINTS
 from sqlml.database import atomic
-from sqlml.errors import CatalogTooNew, NameRefused
+from sqlml.errors import CatalogTooNew, Conflict, NameRefused
 from sqlml.relation import schema_exists, table_exists
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 SCHEMA = "sqlml"
+LONGEST_S = 10.0
+"""What another connection's migrations may take before ours are given up: they are many times faster."""
 KEEPS_ANSWERS = 4
 """The migration since which sqlml.parity has the model's own answers beside the evidence."""
 
@@ -29,141 +33,6 @@ KEEPS_ANSWERS = 4
 def first_catalog(connection: Connection) -> None:
     for statement in FIRST_CATALOG:
         connection.execute(statement)
-
-
-FIRST_CATALOG = (
-    """CREATE TABLE sqlml.models (
-        sha256 VARCHAR NOT NULL,      -- of the ONNX bytes
-        onnx BLOB NOT NULL,
-        bytes BIGINT NOT NULL,
-        signature VARCHAR NOT NULL,   -- JSON: columns, kind, classes, targets
-        reasons VARCHAR[] NOT NULL,   -- why a row has no prediction; the graph's error output is an index into it
-        precision VARCHAR NOT NULL,   -- double or float: what the original computes in
-        origin VARCHAR NOT NULL,      -- JSON: estimator, library versions, file hashes
-        created_at TIMESTAMP NOT NULL
-    )""",
-    """CREATE TABLE sqlml.deployments (
-        name VARCHAR NOT NULL,
-        active_version INTEGER,       -- NULL until a version was switched to
-        model VARCHAR NOT NULL,       -- the registered model, or the path, that was deployed last
-        source VARCHAR,               -- SQL name of the table or view that is scored; NULL: functions only
-        key_columns VARCHAR[] NOT NULL,
-        live BOOLEAN NOT NULL,        -- triggers keep the predictions current
-        owns_source BOOLEAN NOT NULL, -- the source is <deployment>.inputs, made by sqlml
-        function_name VARCHAR[],      -- --as: the plain function, as schema and name
-        changes BIGINT NOT NULL,      -- raised by every routine that writes, first thing: two at once conflict here
-        created_at TIMESTAMP NOT NULL,
-        updated_at TIMESTAMP NOT NULL
-    )""",
-    """CREATE TABLE sqlml.versions (
-        deployment VARCHAR NOT NULL,
-        version INTEGER NOT NULL,
-        state VARCHAR NOT NULL,       -- staged (callable, not yet switched to), active, retired
-        reference VARCHAR NOT NULL,   -- as it was typed
-        resolved VARCHAR NOT NULL,    -- what it came to
-        model_name VARCHAR,
-        model_version VARCHAR,
-        model_id VARCHAR,
-        run_id VARCHAR,
-        tracking_uri VARCHAR,
-        registry_uri VARCHAR,
-        artifact_uri VARCHAR,
-        artifact_sha256 VARCHAR NOT NULL, -- over all files' paths and hashes
-        artifact_files VARCHAR NOT NULL,  -- JSON: path, bytes, sha256 of each file
-        run VARCHAR,                  -- JSON: experiment, parameters, metrics, training datasets
-        model_sha256 VARCHAR NOT NULL,
-        signature VARCHAR NOT NULL,
-        engine VARCHAR NOT NULL,
-        engine_why VARCHAR NOT NULL,
-        threshold DOUBLE,             -- binary models: NULL is the model's own rule
-        prediction_table VARCHAR,     -- NULL without a source
-        source VARCHAR,
-        key_columns VARCHAR[] NOT NULL,
-        sqlml_version VARCHAR NOT NULL,
-        duckdb_version VARCHAR NOT NULL,
-        deployed_by VARCHAR NOT NULL,
-        deployed_at TIMESTAMP NOT NULL
-    )""",
-    """CREATE TABLE sqlml.objects (
-        deployment VARCHAR NOT NULL,
-        version INTEGER NOT NULL,
-        role VARCHAR NOT NULL,        -- version (made when staged), active (made by the switch), query (run by scoring)
-        kind VARCHAR NOT NULL,        -- macro, table macro, table, view, query
-        schema_name VARCHAR NOT NULL,
-        name VARCHAR NOT NULL,
-        statement VARCHAR NOT NULL    -- what makes it
-    )""",
-    """CREATE TABLE sqlml.history (
-        deployment VARCHAR NOT NULL,
-        action VARCHAR NOT NULL,      -- stage, activate, rollback, live on, live off, undeploy
-        from_version INTEGER,
-        to_version INTEGER,
-        why VARCHAR,
-        who VARCHAR NOT NULL,         -- the operating system's user: a claim, not a proof
-        job_id VARCHAR,
-        happened_at TIMESTAMP NOT NULL
-    )""",
-    """CREATE TABLE sqlml.scorings (
-        scoring_id UUID NOT NULL,
-        deployment VARCHAR NOT NULL,
-        version INTEGER NOT NULL,
-        kind VARCHAR NOT NULL,        -- full, incremental, live, external
-        source VARCHAR NOT NULL,
-        target VARCHAR NOT NULL,
-        state VARCHAR NOT NULL,       -- running, complete, interrupted, live
-        rows_scored BIGINT,           -- written by this scoring; NULL for a live one (count the stamps)
-        rows_failed BIGINT,           -- of those, with an error instead of a prediction
-        rows_removed BIGINT,          -- whose key left the source
-        rows_unchanged BIGINT,
-        hash_check UBIGINT NOT NULL,  -- DuckDB's hash of a fixed row: input_hash is comparable only where this is equal
-        duckdb_version VARCHAR NOT NULL,
-        sqlml_version VARCHAR NOT NULL,
-        who VARCHAR NOT NULL,
-        job_id VARCHAR,
-        started_at TIMESTAMP NOT NULL,
-        finished_at TIMESTAMP
-    )""",
-    """CREATE TABLE sqlml.lineage (
-        deployment VARCHAR NOT NULL,
-        version INTEGER NOT NULL,
-        from_kind VARCHAR NOT NULL,   -- column, feature, model, run, dataset ...
-        from_name VARCHAR NOT NULL,
-        to_kind VARCHAR NOT NULL,
-        to_name VARCHAR NOT NULL,
-        how VARCHAR                   -- the view or expression in between, or why it is not known
-    )""",
-    """CREATE TABLE sqlml.parity (
-        deployment VARCHAR NOT NULL,
-        version INTEGER NOT NULL,
-        passed BOOLEAN NOT NULL,
-        rows_compared BIGINT NOT NULL,
-        rows_set_aside BIGINT NOT NULL,
-        largest_difference DOUBLE,
-        tolerance DOUBLE NOT NULL,
-        evidence VARCHAR NOT NULL,    -- JSON: counts by kind of row, counter-examples, library versions
-        checked_at TIMESTAMP NOT NULL
-    )""",
-    """CREATE TABLE sqlml.jobs (
-        job_id VARCHAR NOT NULL,
-        kind VARCHAR NOT NULL,
-        deployment VARCHAR,
-        state VARCHAR NOT NULL,       -- done, failed, interrupted
-        error VARCHAR,
-        who VARCHAR NOT NULL,
-        started_at TIMESTAMP NOT NULL,
-        finished_at TIMESTAMP NOT NULL,
-        log VARCHAR[] NOT NULL        -- JSON lines, as they were written beside the database
-    )""",
-    """CREATE TABLE sqlml.leases (
-        deployment VARCHAR PRIMARY KEY, -- folded to lower case; the key makes a second holder fail
-        job_id VARCHAR NOT NULL,
-        process VARCHAR NOT NULL,       -- pid and start time: a lease of another process is stale, since one process writes
-        taken_at TIMESTAMP NOT NULL
-    )""",
-    # A deployment as an argument; the second one is the name of a table, view or CTE, as for predict_table.
-    """CREATE MACRO sqlml.predict(deployment, source) AS TABLE
-        FROM query('FROM "' || replace(deployment, '"', '""') || '".predict_table(''' || replace(source, '''', '''''') || ''')')""",
-)
 
 
 def artifact_stores(connection: Connection) -> None:
@@ -365,29 +234,43 @@ def applied(connection: Connection) -> int:
 def migrate(connection: Connection) -> int:
     """Bring the catalog up to date; returns how many migrations this connection applied.
 
+    Another connection that does so too is waited for.
+
     Raises:
-        Conflict: another connection applied the same one at the same time.
+        Conflict: it did not end within `LONGEST_S`.
         CatalogTooNew, NameRefused: as `applied` does.
     """
+    until = time.monotonic() + LONGEST_S
+    own = 0
+    while (number := applied(connection) + 1) <= len(MIGRATIONS):
+        try:
+            own += _apply(connection, number)
+        except Conflict:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+    return own
+
+
+def _apply(connection: Connection, number: int) -> bool:
+    """False: another connection has done it since."""
     import duckdb
 
     from sqlml.version import __version__
 
-    before, own = applied(connection), 0
-    for number, (name, change) in enumerate(MIGRATIONS[before:], start=before + 1):
-        with atomic(connection, "the sqlml catalog"):
-            if applied(connection) >= number:
-                continue  # another connection was first
-            if number == 1:
-                connection.execute("CREATE SCHEMA sqlml")
-                connection.execute(
-                    "CREATE TABLE sqlml.migrations (number INTEGER NOT NULL, name VARCHAR NOT NULL,"
-                    " sqlml_version VARCHAR NOT NULL, duckdb_version VARCHAR NOT NULL, applied_at TIMESTAMP NOT NULL)"
-                )
-            change(connection)
+    name, change = MIGRATIONS[number - 1]
+    with atomic(connection, "the sqlml catalog"):
+        if applied(connection) >= number:
+            return False
+        if number == 1:
+            connection.execute("CREATE SCHEMA sqlml")
             connection.execute(
-                "INSERT INTO sqlml.migrations VALUES (?, ?, ?, ?, make_timestamp(epoch_us(now())))",
-                [number, name, __version__, duckdb.__version__],
+                "CREATE TABLE sqlml.migrations (number INTEGER NOT NULL, name VARCHAR NOT NULL,"
+                " sqlml_version VARCHAR NOT NULL, duckdb_version VARCHAR NOT NULL, applied_at TIMESTAMP NOT NULL)"
             )
-        own += 1
-    return own
+        change(connection)
+        connection.execute(
+            "INSERT INTO sqlml.migrations VALUES (?, ?, ?, ?, make_timestamp(epoch_us(now())))",
+            [number, name, __version__, duckdb.__version__],
+        )
+        return True

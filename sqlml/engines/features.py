@@ -60,7 +60,7 @@ def input_hash(
     values: Sequence[exp.Expression],
     unreadable: Sequence[tuple[exp.Expression, exp.Expression]],
 ) -> exp.Expression:
-    """UBIGINT: `hash(v1, ..., vn)` of what the columns were read as, and XOR the hash of the first text in `unreadable`
+    """UBIGINT: `hash(v1, ..., vn)` of what the columns were read as, XOR `hash(text, true)` of the first in `unreadable`
     (condition, text) whose condition holds, where one does.
 
     A number that is missing is NaN to it, from `read` or `feature`. Measured, ten DOUBLE columns, ns a row with its writing:
@@ -74,7 +74,8 @@ def input_hash(
     hashed = sql.call("hash", *numbers)
     if not unreadable:
         return hashed
-    texts = [(condition, sql.call("hash", text)) for condition, text in unreadable]
+    # With a second value: DuckDB mixes the last one in by XOR, so that an equal text in the last column would be undone.
+    texts = [(condition, sql.call("hash", text, exp.true())) for condition, text in unreadable]
     return sql.call("xor", hashed, sql.case(texts, sql.cast(sql.integer(0), "UBIGINT")))
 
 

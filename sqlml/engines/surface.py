@@ -207,7 +207,8 @@ def label_text(label: Label) -> str:
 class _Computed:
     """Outputs over given references, with everything they are made of.
 
-    A row's answer depends on `features`, by name, and, with `has_unreadable`, on whether `CAST` is there."""
+    A row's answer depends on `features`, by name, and, with `has_unreadable`, on whether `CAST` is there.
+    """
 
     lets: Lets
     outputs: Outputs

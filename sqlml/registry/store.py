@@ -31,7 +31,7 @@ BOUNDS = {
 # A server that has the files elsewhere brings them whole before it sends the first byte, and waits itself, minutes if
 # need be, for a store that is just not there. More patience than its own helps nobody.
 BOUNDS_OF_DOWNLOADS = {**BOUNDS, "MLFLOW_HTTP_REQUEST_TIMEOUT": "300"}
-# Each request took 21 s of a rollback that was done, and the database's file with it, where a server did not answer.
+# A request took 21 s of a rollback that was done, and the database's file with it, where a server did not answer.
 BOUNDS_IN_PASSING = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 CHECK_URI = "Check --tracking-uri, SQLML_TRACKING_URI or tracking_uri in sqlml.toml."
 
@@ -146,7 +146,8 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def in_passing() -> Iterator[None]:
-    """For what MLflow is told beside something else and can be told later: it is asked once in the block, and not for long."""
+    """For what MLflow is told beside something else and can be told later: no request of the process is made twice or waits
+    for long while the block runs."""
     with environment(BOUNDS_IN_PASSING):
         yield
 

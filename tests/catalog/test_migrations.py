@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 import sqlml
 from sqlml.catalog import migrations, records
-from sqlml.errors import CatalogTooNew, NameRefused
+from sqlml.errors import CatalogTooNew, Conflict, NameRefused
 
 
 @pytest.fixture
@@ -52,6 +53,28 @@ def test_a_catalog_that_another_connection_makes_meanwhile_is_taken_up(
     monkeypatch.setattr(migrations, asked_before, late)
     assert migrations.migrate(connection) == 0
     assert migrations.applied(connection) == len(migrations.MIGRATIONS)
+
+
+def test_connections_that_make_the_catalog_at_once_all_get_it() -> None:
+    for _ in range(5):
+        with duckdb.connect() as fresh:
+            cursors = [fresh.cursor() for _ in range(3)]
+            with ThreadPoolExecutor(3) as pool:
+                assert sum(pool.map(migrations.migrate, cursors)) == len(migrations.MIGRATIONS)
+            assert fresh.execute("SELECT list(number ORDER BY number) FROM sqlml.migrations").fetchone() == (
+                list(range(1, len(migrations.MIGRATIONS) + 1)),
+            )
+
+
+def test_a_catalog_that_another_connection_never_finishes_is_given_up(
+    connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LONGEST_S", 0.1)
+    other = connection.cursor()
+    other.execute("BEGIN; CREATE SCHEMA sqlml")
+
+    with pytest.raises(Conflict, match="the sqlml catalog was changed by another transaction"):
+        migrations.migrate(connection)
 
 
 def test_a_migration_that_fails_leaves_the_catalog_as_it_was(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:

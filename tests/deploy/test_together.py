@@ -61,6 +61,17 @@ def test_one_of_two_deployments_at_once_loses_cleanly(connection: Any) -> None:
         sqlml.undeploy(connection, "churn", drop_predictions=True)
 
 
+def test_deployments_of_different_names_that_begin_a_file_together(customer_rows: object) -> None:
+    with duckdb.connect() as fresh:
+        fill(fresh, customer_rows, 100)
+        raised = in_threads(
+            lambda: sqlml.deploy_db(fresh.cursor(), "churn:1", name="one", table="customers", key="customer_id"),
+            lambda: sqlml.deploy_db(fresh.cursor(), "churn:2", name="two", table="customers", key="customer_id"),
+        )
+        assert raised == [None, None]
+        assert_whole(fresh)
+
+
 def test_promotions_retirements_and_rollbacks_at_once_leave_legal_states(connection: Any) -> None:
     sqlml.deploy_db(connection, "churn:1", table="customers", key="customer_id")
     for threshold in (None, 0.4):

@@ -191,7 +191,7 @@ def test_the_input_hash_is_of_the_features_as_the_model_takes_them():
         hashes.append(con.execute(query).fetchall()[0][-1])
     assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
     assert hashes[4] == hashes[5]
-    told = "hash('age is not a number that fits DOUBLE: many')"
+    told = "hash('age is not a number that fits DOUBLE: many', true)"
     expected = con.execute(
         f"""SELECT hash(41::DOUBLE, 70::DOUBLE, 'month'), hash('nan'::DOUBLE, 70::DOUBLE, 'month'),
             xor(hash('nan'::DOUBLE, 70::DOUBLE, 'month'), {told})"""
