@@ -16,6 +16,8 @@ from sqlml.engines.surface import class_fields
 from sqlml.errors import SqlmlError, UsageError
 from sqlml.labels.comparable import Metrics, metrics_of_both
 from sqlml.labels.tables import existing
+from sqlml.predictions import stored_table
+from sqlml.relation import can_hold
 from sqlml.shift import PAIRS, Shift
 from sqlml.signature import Signature
 
@@ -97,6 +99,7 @@ def diff(connection: Connection, name: str, before: int, after: int) -> Differen
     Raises:
         NotDeployed: no such deployment or version.
         UsageError: one of them has no stored predictions, or their keys differ.
+        BindingError: somebody dropped the predictions of one.
     """
     deployment = records.deployment(connection, name)
     return compare(
@@ -136,8 +139,27 @@ def compare(connection: Connection, before: Version, after: Version) -> Differen
             f" {', '.join(before.key_columns)} and {', '.join(after.key_columns)}.",
             hint="Only versions with the same key columns can be compared row by row.",
         )
+    _check_key_types(connection, before, after)
     score = _score_column(before.contract, after.contract)
     return _compared(connection, before, after, score)
+
+
+def _check_key_types(connection: Connection, before: Version, after: Version) -> None:
+    """
+    Raises:
+        BindingError: a prediction table was dropped.
+        UsageError: a key has one type here and another there, as it has when the source's was changed in between.
+    """
+    stored = []
+    for version in (before, after):
+        types = stored_table(connection, version, str(version.prediction_table)).types
+        stored.append([types[key] for key in version.key_columns])
+    for key, one, other in zip(before.key_columns, *stored, strict=True):
+        if not (can_hold(connection, one, other) or can_hold(connection, other, one)):
+            raise UsageError(
+                f"The key {key} is {one} in v{before.version} of {before.deployment}, and {other} in v{after.version}.",
+                hint="Only versions with the same key columns can be compared row by row.",
+            )
 
 
 def _score_column(before: Signature, after: Signature) -> str | None:

@@ -84,7 +84,11 @@ def score_to(
         job.log("score", f"{total:,} rows of {relation.label} -> {target}")
         _record(connection, version, relation, target, scoring_id, job)
         kept = [*keys, *(p for p in partition_by if p.lower() not in {k.lower() for k in keys})]
-        with translated(target), _answers(connection, version, rows, kept, policy, job) as answers:
+        with (
+            _nothing_left(connection, version, target, scoring_id),
+            translated(target),
+            _answers(connection, version, rows, kept, policy, job) as answers,
+        ):
             query = _stamped(version, answers, kept, scoring_id)
             written, failed = _write(connection, version, query, target, partition_by)
         with atomic(connection, deployment.name):
@@ -225,6 +229,20 @@ def _record(
                 "started_at": records.now(),
             },
         )
+
+
+@contextlib.contextmanager
+def _nothing_left(connection: Connection, version: Version, target: str, scoring_id: str) -> Iterator[None]:
+    """Of a scoring that could not be written its record goes too: it says that rows are there, which keep the model's
+    bytes from gc. An object store may have a part of them."""
+    try:
+        yield
+    except BaseException:
+        if "://" not in target:
+            with contextlib.suppress(Exception), atomic(connection, version.deployment):  # what was raised is said
+                records.begin_change(connection, version.deployment)
+                connection.execute("DELETE FROM sqlml.scorings WHERE scoring_id = ?", [scoring_id])
+        raise
 
 
 def _write(

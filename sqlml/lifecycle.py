@@ -14,14 +14,15 @@ from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable
+from sqlml.deploy import restoring
 from sqlml.deploy.rechecking import reference_of
 from sqlml.deploy.state import schema_is_empty
 from sqlml.deploy.switch import can_be_live, followers, switch
-from sqlml.errors import NotDeployed, Refused, choices
+from sqlml.errors import BindingError, KeyRefused, NotDeployed, Refused, choices
 from sqlml.kept import table_name as inputs_table
 from sqlml.labels.tables import table_name
-from sqlml.predictions import target_of
-from sqlml.relation import mentions, table_exists
+from sqlml.predictions import check_source, target_of
+from sqlml.relation import find, mentions, table_exists
 from sqlml.scoring import Scored, score_version
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def rollback(
     Raises:
         NotDeployed: there is no such version, or none before.
         Refused: the version is recalled, and nobody accepted that.
+        BindingError: the source is gone, or has not the columns any more. Where its key has another type or is repeated, the
+            version is active when that is said, or KeyRefused.
         Conflict: another routine works on the deployment.
     """
     refuse_open_transaction(connection)
@@ -79,6 +82,8 @@ def rollback(
     recalls.refuse(connection, deployment.name, target.version, accepted=accept_recalled)
     job = jobs.Job("rollback", deployment.name, jobs.folder_of(database), listener)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
+        if target.source is not None:  # views read it
+            check_source(target, find(connection, target.source))
         _fill_again(connection, target, job, policy)
         with atomic(connection, deployment.name):
             records.begin_change(connection, deployment.name)
@@ -95,14 +100,29 @@ def rollback(
         job.log("switch", f"{deployment.name}: v{current.version} -> v{target.version}")
         scored = None
         if target.prediction_table is not None:
-            with pyfunc.askers(connection, policy, partial(job.log, "score")) as askers:
-                scored = score_version(connection, target, job, askers)
+            scored = _topped_up(connection, target, job, policy)
         writing_back.after(connection, job, deployment.name)
         return RolledBack(deployment.name, current.version, target.version, scored, job.id)
 
 
+def _topped_up(connection: Connection, target: Version, job: jobs.Job, policy: Policy | None) -> Scored:
+    """
+    Raises:
+        Refused: the source is not what it was. The rollback stands: it may be the source that somebody flees from.
+    """
+    try:
+        with pyfunc.askers(connection, policy, partial(job.log, "score")) as askers:
+            return score_version(connection, target, job, askers)
+    except (BindingError, KeyRefused) as error:
+        raise type(error)(
+            f"{target.deployment} v{target.version} is active again, with the predictions that it has; what changed since"
+            f" could not be scored. {error.message}",
+            hint=error.hint,
+        ) from error
+
+
 def _fill_again(connection: Connection, target: Version, job: jobs.Job, policy: Policy | None) -> None:
-    """Of a version that gc was at: its predictions, before anybody reads them.
+    """What somebody dropped of it; and of a version that gc was at its predictions, before anybody reads them.
 
     Raises:
         NotDeployed: its model went too; what brings it back is said.
@@ -114,11 +134,18 @@ def _fill_again(connection: Connection, target: Version, job: jobs.Job, policy: 
             hint=f"sqlml deploy {reference_of(target)} --name {shlex.quote(target.deployment)} fetches it from the registry, compares"
             f" the files with sha256 {target.artifact_sha256[:12]}, and makes v{target.version} active again.",
         )
-    if PREDICTIONS in gone and target.prediction_table is not None:
-        job.log(
-            "score",
-            f"v{target.version} is scored before it is active: its predictions were {gone[PREDICTIONS].sentence()}",
-        )
+    made_again = restoring.restore(connection, target)
+    if made_again:
+        job.log("apply", f"made again, for somebody dropped them: {', '.join(made_again)}")
+    if target.prediction_table is None:
+        return
+    why = None
+    if PREDICTIONS in gone:
+        why = f"its predictions were {gone[PREDICTIONS].sentence()}"
+    elif f"{target.deployment}.{target.prediction_table}" in made_again:
+        why = "its predictions were dropped"
+    if why is not None:
+        job.log("score", f"v{target.version} is scored before it is active: {why}")
         with pyfunc.askers(connection, policy, partial(job.log, "score")) as askers:
             score_version(connection, target, job, askers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,9 @@ from sqlml import objects, sql
 from sqlml.binding import bind
 from sqlml.catalog.records import Version
 from sqlml.engines.surface import output_columns
-from sqlml.errors import UsageError
+from sqlml.errors import BindingError, UsageError
 from sqlml.kept import KeptInputs, kept_inputs
-from sqlml.relation import Relation, find, own_table, resolve_columns
+from sqlml.relation import Relation, can_hold, find, own_table, resolve_columns
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -58,7 +59,8 @@ def target_of(connection: Connection, version: Version) -> Target:
 
     Raises:
         UsageError: the deployment has functions only.
-        BindingError: the source is gone, or has not the columns any more.
+        BindingError: the source is gone, or has not the columns any more, or keys that the table cannot hold; or somebody
+            dropped the table.
     """
     if version.source is None or version.prediction_table is None:
         raise UsageError(
@@ -67,13 +69,22 @@ def target_of(connection: Connection, version: Version) -> Target:
         )
     relation = find(connection, version.source)
     check_source(version, relation)
-    return target_on(connection, version, relation)
+    target = target_on(connection, version, relation)
+    check_key_types(connection, version, relation, target.key_types)
+    return target
 
 
 def target_on(connection: Connection, version: Version, relation: Relation) -> Target:
-    """The same where the source is known, or where it is gone and nothing reads it."""
+    """The same where the source is known, or where it is gone and nothing reads it.
+
+    Raises:
+        BindingError: somebody dropped a table of the version's.
+    """
     table = version.prediction_table or ""
-    stored = own_table(connection, (version.deployment, table))
+    stored = stored_table(connection, version, table)
+    kept = inputs_of(version)
+    if kept is not None:
+        stored_table(connection, version, kept.path[1])
     queries = objects.recorded_queries(connection, version.deployment, version.version)
     return Target(
         deployment=version.deployment,
@@ -88,7 +99,7 @@ def target_on(connection: Connection, version: Version, relation: Relation) -> T
         hashed_query=queries.get("hashed", queries["keyed"]),
         rows_query=queries["rows"],
         keep=version.keeps,
-        kept=inputs_of(version),
+        kept=kept,
     )
 
 
@@ -108,6 +119,48 @@ def check_source(version: Version, relation: Relation) -> None:
     """
     resolve_columns(relation, version.key_columns, "key")
     bind(version.contract, relation)
+
+
+def key_misfits(
+    connection: Connection, keys: Sequence[str], stored: Sequence[str], relation: Relation
+) -> list[tuple[str, str, str]]:
+    """(column, type in the relation, type in the prediction table) of keys that the table cannot hold."""
+    given = [relation.types[key] for key in resolve_columns(relation, keys, "key")]
+    return [
+        (key, now, kind)
+        for key, kind, now in zip(keys, stored, given, strict=True)
+        if not can_hold(connection, kind, now)
+    ]
+
+
+def check_key_types(connection: Connection, version: Version, relation: Relation, stored: Sequence[str]) -> None:
+    """Refuse a source whose key has another type since, so that its rows are not those that were scored.
+
+    Raises:
+        BindingError: the column is named.
+    """
+    for key, now, kind in key_misfits(connection, version.key_columns, stored, relation):
+        raise BindingError(
+            f"The key {key} of {relation.label} is {now} now, and the predictions of {version.deployment}"
+            f" v{version.version} are stored by a key of type {kind}.",
+            hint="Deploy the model again: that makes a version whose predictions have the new key. Or give the column its"
+            " type back.",
+        )
+
+
+def stored_table(connection: Connection, version: Version, name: str) -> Relation:
+    """A version's own table.
+
+    Raises:
+        BindingError: somebody dropped it.
+    """
+    try:
+        return own_table(connection, (version.deployment, name))
+    except BindingError as error:
+        raise BindingError(
+            f"The table {version.deployment}.{name} of {version.deployment} v{version.version} is gone: somebody dropped it.",
+            hint="Deploying the same model again makes it again, and scores it.",
+        ) from error
 
 
 def insert_predictions(target: Target, scoring_id: str, keyed: str, where: exp.Expression | None = None) -> str:

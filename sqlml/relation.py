@@ -19,6 +19,10 @@ from sqlml.parsing import parsed
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
+WHOLE_NUMBERS = {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")} | {
+    "INTEGER",
+    "UINTEGER",
+}
 KEYS_A_PASS = 5_000_000
 """Keys grouped at a time when looking for duplicates: bounds the memory, whatever the number of rows."""
 
@@ -185,6 +189,18 @@ def resolve_columns(relation: Relation, names: Sequence[str], what: str) -> tupl
             hint=choices(list(relation.types), wrong=missing[0]),
         )
     return tuple(by_folded[name.lower()] for name in names)
+
+
+def can_hold(connection: Connection, stored: str, given: str) -> bool:
+    """Whether a key column of the type `stored` has every value of the type `given` as itself, or refuses it: no two of
+    them become one. Whole numbers that are too large are refused when they are written."""
+    if stored == given or {stored, given} <= WHOLE_NUMBERS:
+        return True
+    if stored in ("FLOAT", "DOUBLE"):
+        return False
+    values = (sql.null(given), sql.null(stored))
+    row = connection.execute(sql.render(exp.select(sql.call("can_cast_implicitly", *values)))).fetchone()
+    return bool(row and row[0])
 
 
 def count(connection: Connection, relation: Relation) -> int:

@@ -173,10 +173,8 @@ class _Deciding:
         for name, retention in self.policies.items():
             for version in self._old(name, retention):
                 self.ripe.append(version)
-                tables = {PREDICTIONS: version.prediction_table, INPUTS: kept.table_name(version.version)}
-                tables[LABELS] = labels_table(version.version)
-                for part, table in tables.items():
-                    if part in retention.parts and table is not None:
+                for part, table in {**self._tables(version), LABELS: labels_table(version.version)}.items():
+                    if part in retention.parts:
                         self.removals += self._rows(version, part, table)
         self._bytes()
         order = {part: place for place, part in enumerate(PARTS)}
@@ -291,21 +289,31 @@ class _Deciding:
     def _makes_use(self, version: Version) -> str | None:
         """What is left that was made with the bytes, and could not be replayed without."""
         leaving = {r.part for r in self.removals if (r.deployment, r.version) == (version.deployment, version.version)}
-        for part, table in ((PREDICTIONS, version.prediction_table), (INPUTS, kept.table_name(version.version))):
-            if part not in leaving and table is not None and self._has_rows(version, table):
+        for part, table in self._tables(version).items():
+            if part not in leaving and self._has_rows(version, table):
                 return f"its {part} stay, and are replayed with them"
+        target = self._elsewhere(version)
+        return None if target is None else f"rows that it made are in {target}"
+
+    def _elsewhere(self, version: Version) -> str | None:
         row = self.connection.execute(
             "SELECT max(target) FROM sqlml.scorings WHERE deployment = ? AND version = ? AND kind = 'external'",
             [version.deployment, version.version],
         ).fetchone()
-        return f"rows that it made are in {row[0]}" if row and row[0] is not None else None
+        return None if row is None else row[0]
+
+    def _tables(self, version: Version) -> dict[str, str]:
+        """What it may have made with the bytes, by part."""
+        inputs = {INPUTS: kept.table_name(version.version)}
+        return inputs if version.prediction_table is None else {PREDICTIONS: version.prediction_table, **inputs}
 
     def _has_rows(self, version: Version, table: str) -> bool:
         path = (version.deployment, table)
         return table_exists(self.connection, path) and _count(self.connection, path) > 0
 
     def users(self, wanted: tuple[str, str]) -> list[Version]:
-        """Versions of any deployment that can be called with these bytes, or whose predictions were made with them."""
+        """Versions of any deployment that can be called with these bytes, or of which something was made with them: their
+        predictions, the inputs that they kept, rows that are elsewhere."""
         return [
             version
             for version in (v for found in self.versions.values() for v in found)
@@ -313,7 +321,8 @@ class _Deciding:
             and BYTES not in self.missing.get((version.deployment, version.version), {})
             and (
                 version.state in states.CALLABLE
-                or (version.prediction_table is not None and self._has_rows(version, version.prediction_table))
+                or any(self._has_rows(version, table) for table in self._tables(version).values())
+                or self._elsewhere(version) is not None
             )
         ]
 

@@ -211,7 +211,7 @@ def _stage(
             f"{name} has no active version that this one could be a shadow of.",
             hint="Deploy it without --shadow: the first version is active at once.",
         )
-    same = stage.find_same(connection, version, options.function)
+    same = stage.find_same(connection, version, options.function, prepared.relation)
     stage.refuse_recalled(connection, version, same, accepted=options.accept_recalled)
     leases.wait_for_bytes(connection)
     if same is not None and BYTES in collected.of(connection, name, same.version):

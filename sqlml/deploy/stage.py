@@ -17,9 +17,9 @@ from sqlml.deploy.deployment import Options
 from sqlml.deploy.prepare import Prepared
 from sqlml.errors import NameRefused, UsageError
 from sqlml.lineage.matching import concerns
-from sqlml.predictions import insert_predictions, target_of
+from sqlml.predictions import insert_predictions, key_misfits, target_of
 from sqlml.registry.store import shown
-from sqlml.relation import find, table_exists
+from sqlml.relation import Relation, find, own_table, table_exists
 from sqlml.version import __version__
 
 if TYPE_CHECKING:
@@ -115,10 +115,13 @@ def with_kept_keep(options: Options, before: Version | None, keys: Sequence[str]
     return replace(options, keep=keep)
 
 
-def find_same(connection: Connection, version: Version, function: tuple[str, str] | None) -> Version | None:
+def find_same(
+    connection: Connection, version: Version, function: tuple[str, str] | None, source: Relation | None
+) -> Version | None:
     """A callable version that differs in nothing that matters, newest first."""
     for known in reversed(records.versions(connection, version.deployment)):
-        if known.state in states.CALLABLE and identity(known) == identity(version):
+        is_same = known.state in states.CALLABLE and identity(known) == identity(version)
+        if is_same and (source is None or _holds_keys(connection, known, source)):
             made = objects.recorded(connection, known.deployment, known.version)
             plain = next(
                 ((o.schema, o.name) for o in made if o.role == "active" and o.schema != known.deployment), None
@@ -126,6 +129,15 @@ def find_same(connection: Connection, version: Version, function: tuple[str, str
             if plain == function:
                 return known
     return None
+
+
+def _holds_keys(connection: Connection, known: Version, source: Relation) -> bool:
+    """Whether its prediction table can go on with this source; one that was dropped can be made again, as it was."""
+    path = (known.deployment, str(known.prediction_table))
+    if not table_exists(connection, path):
+        return True
+    stored = own_table(connection, path).types
+    return not key_misfits(connection, known.key_columns, [stored[key] for key in known.key_columns], source)
 
 
 def refuse_recalled(connection: Connection, version: Version, same: Version | None, *, accepted: bool) -> None:

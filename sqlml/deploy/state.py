@@ -16,9 +16,9 @@ from sqlml.catalog.following import Followed
 from sqlml.catalog.migrations import LIFECYCLE, applied
 from sqlml.catalog.records import Deployment, Version
 from sqlml.errors import BindingError
-from sqlml.predictions import check_source
+from sqlml.predictions import check_key_types, check_source
 from sqlml.registry import StoreManifest, may_move
-from sqlml.relation import find, table_exists
+from sqlml.relation import find, own_table, table_exists
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -224,8 +224,9 @@ def _of_shadow(connection: Connection, version: Version) -> list[str]:
 def _is_interrupted(connection: Connection, version: Version) -> bool:
     row = connection.execute(
         "SELECT count(*) FROM sqlml.scorings WHERE deployment = $1 AND version = $2 AND state IN ('running', 'interrupted')"
+        " AND kind <> 'external'"
         " AND started_at > (SELECT coalesce(max(started_at), TIMESTAMP '1970-01-01') FROM sqlml.scorings"
-        " WHERE deployment = $1 AND version = $2 AND state = 'complete')",
+        " WHERE deployment = $1 AND version = $2 AND state = 'complete' AND kind <> 'external')",
         [version.deployment, version.version],
     ).fetchone()
     return row is not None and row[0] > 0
@@ -238,6 +239,10 @@ def _misfits(connection: Connection, version: Version) -> list[str]:
         return [f"the source {version.source} is gone"]
     try:
         check_source(version, source)
+        path = (version.deployment, str(version.prediction_table))
+        if table_exists(connection, path):  # one that is gone is said of the objects
+            types = own_table(connection, path).types
+            check_key_types(connection, version, source, [types[key] for key in version.key_columns])
     except BindingError as error:
         return [error.message]
     return []
