@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from sqlml.engines.surface import class_fields
 from sqlml.parity.comparison import Answers, label_codes
 from sqlml.parity.rows import HostileRows
 from sqlml.signature import Signature
+from sqlml.silence import no_warnings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,9 +126,8 @@ def _asked(connection: Connection, signature: Signature, functions: Functions, b
         connection.execute(sql.create_temporary(TABLE, sql.render(exp.select("*").from_(sql.table(ARROW))))).fetchall()
         source = TABLE
     query = _question(signature, functions, source, batch)
-    with warnings.catch_warnings():
-        # DuckDB 2 warns that execute() copies the rows once more than sql() does; but sql() binds the query three times.
-        warnings.simplefilter("ignore", UserWarning)
+    # DuckDB 2 warns that execute() copies the rows once more than sql() does; but sql() binds the query three times.
+    with no_warnings():
         return connection.execute(sql.render(query)).to_arrow_table()
 
 

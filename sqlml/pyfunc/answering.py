@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from sqlml.engines.pyfunc import INPUT_HASH, WHOLE, asked_names, value_name, who
 from sqlml.engines.surface import CAST, output_columns
 from sqlml.errors import WorkerError
 from sqlml.signature import Signature
+from sqlml.silence import no_warnings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -160,10 +160,9 @@ def _batch(connection: Connection, signature: Signature, first: int, size: int) 
 
 
 def arrow(connection: Connection, query: str) -> pa.Table:
-    with warnings.catch_warnings():
-        # DuckDB 2 warns that execute() copies the rows once more than sql() does; but sql() refuses while a result of an
-        # earlier execute() has not been read to its end.
-        warnings.simplefilter("ignore", UserWarning)
+    # DuckDB 2 warns that execute() copies the rows once more than sql() does; but sql() refuses while a result of an earlier
+    # execute() has not been read to its end.
+    with no_warnings():
         return connection.execute(query).to_arrow_table()
 
 

@@ -5,11 +5,9 @@ mlflow is imported here and only when something is asked of a registry.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sqlite3
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from sqlml.errors import ModelNotFound, RegistryError, SqlmlError
+from sqlml.silence import no_lines_of_mlflow, no_warnings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,7 +59,8 @@ def opened(
     for uri in (tracking_uri, registry_uri):
         if uri is not None:
             _refuse_absent(uri)
-    with _quiet(), environment(bounds):
+    # What matters to a person of MLflow's warnings and log lines, sqlml says.
+    with no_warnings(), no_lines_of_mlflow(), environment(bounds):
         import mlflow
 
         tracking = tracking_uri or mlflow.get_tracking_uri()
@@ -150,24 +150,6 @@ def in_passing() -> Iterator[None]:
     for long while the block runs."""
     with environment(BOUNDS_IN_PASSING):
         yield
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without MLflow's and alembic's own log lines and warnings: what matters to a person, sqlml says."""
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mlflow  # noqa: F401  # its import sets the level of its own logger
-
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 @contextmanager
