@@ -172,6 +172,7 @@ def test_a_version_without_predictions_is_scored_before_anybody_reads_it(connect
         ('CREATE VIEW report AS SELECT * FROM "my model".predictions_v1', "the view main.report reads it"),
         ('CREATE MACRO old(r) AS "my model".predict_v1(r)', "the function main.old reads it"),
         ('CREATE VIEW "my model".mine AS FROM "MY MODEL".inputs_v1', "the view my model.mine reads it"),
+        ('CREATE VIEW "my model".mine AS FROM inputs_v1', "the view my model.mine reads it"),
     ],
 )
 def test_what_others_read_stays(connection: Any, statement: str, reader: str) -> None:
