@@ -250,7 +250,7 @@ class _Deciding:
         if not table_exists(self.connection, path):
             return
         rows = _count(self.connection, path)
-        if rows or (version.state == states.UNDEPLOYED and part != LABELS):
+        if rows or is_left_over(version, part, is_there=version.deployment in self.deployments):
             shown = sql.quote_path(*path)
             size = _size(self.connection, path)
             yield Removal(version.deployment, version.version, version.state, part, shown, rows, size)
@@ -307,6 +307,12 @@ class _Deciding:
                 or (version.prediction_table is not None and self._has_rows(version, version.prediction_table))
             )
         ]
+
+
+def is_left_over(version: Version, part: str, *, is_there: bool) -> bool:
+    """Whether nothing needs a table of it any more, empty or not. Views of a deployment that is there again (`is_there`)
+    read the labels of all its versions."""
+    return version.state == states.UNDEPLOYED and not (part == LABELS and is_there)
 
 
 def users(connection: Connection, version: Version) -> list[Version]:
