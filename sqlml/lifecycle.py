@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -241,7 +242,7 @@ def undeploy(
     migrations.migrate(connection)
     job = jobs.Job("undeploy", deployment.name, jobs.folder_of(database), listener)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
-        _refuse_dependents(connection, deployment)
+        _refuse_dependents(connection, deployment, _left_over(connection, deployment) if drop_predictions else ())
         with atomic(connection, deployment.name):
             records.begin_change(connection, deployment.name)
             dropped, kept = _drop_objects(connection, deployment, drop_predictions)
@@ -279,7 +280,9 @@ def _drop_objects(
         connection.execute(found.drop_statement)
         dropped.append(label)
     if drop_predictions:
-        dropped += _drop_left_over(connection, deployment)
+        for table in _left_over(connection, deployment):
+            connection.execute(sql.drop_object("TABLE", (deployment.name, table)))
+            dropped.append(f"{deployment.name}.{table}")
     if deployment.owns_source:
         if drop_predictions:
             connection.execute(sql.drop_object("TABLE", (deployment.name, "inputs")))
@@ -290,19 +293,16 @@ def _drop_objects(
     return dropped, kept
 
 
-def _drop_left_over(connection: Connection, deployment: Deployment) -> list[str]:
-    """Prediction tables, and labels joined to them, that an earlier undeployment kept."""
-    dropped: list[str] = []
-    for version in records.versions(connection, deployment.name):
-        for table in (version.prediction_table, table_name(version.version), inputs_table(version.version)):
-            if (
-                version.state == states.UNDEPLOYED
-                and table is not None
-                and table_exists(connection, (deployment.name, table))
-            ):
-                connection.execute(sql.drop_object("TABLE", (deployment.name, table)))
-                dropped.append(f"{deployment.name}.{table}")
-    return dropped
+def _left_over(connection: Connection, deployment: Deployment) -> list[str]:
+    """Prediction tables, and labels and inputs kept with them, that an earlier undeployment left."""
+    return [
+        table
+        for version in records.versions(connection, deployment.name)
+        for table in (version.prediction_table, table_name(version.version), inputs_table(version.version))
+        if version.state == states.UNDEPLOYED
+        and table is not None
+        and table_exists(connection, (deployment.name, table))
+    ]
 
 
 def _made(connection: Connection, deployment: Deployment) -> list[objects.DatabaseObject]:
@@ -316,9 +316,9 @@ def _made(connection: Connection, deployment: Deployment) -> list[objects.Databa
     ]
 
 
-def _refuse_dependents(connection: Connection, deployment: Deployment) -> None:
+def _refuse_dependents(connection: Connection, deployment: Deployment, left_over: Sequence[str]) -> None:
     """Of views and functions that nobody recorded: what sqlml made for others comes with their deployments."""
-    relations: dict[str, set[str]] = {deployment.name: {"inputs"}}
+    relations: dict[str, set[str]] = {deployment.name: {"inputs", *left_over}}
     functions: dict[str, set[str]] = {}
     for made in _made(connection, deployment):
         (functions if "macro" in made.kind else relations).setdefault(made.schema, set()).add(made.name)

@@ -59,6 +59,10 @@ def test_dropping_predictions_drops_those_that_were_kept_before(connection: Any)
     sqlml.deploy_db(connection, "churn:1", **HERE)
     assert sqlml.undeploy(connection, "churn").kept == ("churn.predictions_v1",)
     sqlml.deploy_db(connection, "churn:1", **HERE)
+    connection.execute("CREATE VIEW of_before AS FROM churn.predictions_v1")
+    with pytest.raises(Refused, match=r"undeployed: view main\.of_before read it"):
+        sqlml.undeploy(connection, "churn", drop_predictions=True)
+    connection.execute("DROP VIEW of_before")
     sqlml.undeploy(connection, "churn", drop_predictions=True)
     assert one(connection, "SELECT count(*) FROM duckdb_schemas() WHERE schema_name = 'churn'") == 0
 
