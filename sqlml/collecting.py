@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from sqlml import jobs, objects, retention, sql, writing_back
-from sqlml.catalog import collected, leases, migrations, records, states
+from sqlml.catalog import collected, leases, migrations, records
 from sqlml.catalog.collected import BYTES, Collected
 from sqlml.catalog.records import Version
 from sqlml.database import atomic, checkpoint, facts, refuse_open_transaction, require_writable
@@ -170,23 +170,24 @@ def _remove(
     if not parts:
         return
     name, number = version.deployment, version.version
-    if records.find_deployment(connection, name) is not None:
+    is_there = records.find_deployment(connection, name) is not None
+    if is_there:
         records.begin_change(connection, name)
     now, who = records.now(), jobs.user()
     for removal in parts:
         if removal.part == BYTES:
             _remove_bytes(connection, version)
         else:
-            _remove_rows(connection, version, removal)
+            _remove_rows(connection, version, removal, is_there=is_there)
         entry = Collected(name, number, removal.part, removal.what, removal.rows, removal.bytes, who, job.id, now)
         collected.record(connection, entry, policy.to_json())
     records.record_history(connection, name, "gc", who=who, job_id=job.id, why=why, from_version=number)
 
 
-def _remove_rows(connection: Connection, version: Version, removal: Removal) -> None:
+def _remove_rows(connection: Connection, version: Version, removal: Removal, *, is_there: bool) -> None:
     """Of a version that can be called the table stays, empty: it is what a rollback fills again, and it has its indexes."""
     path = split_name(removal.what)
-    if version.state == states.UNDEPLOYED and removal.part != collected.LABELS:
+    if retention.is_left_over(version, removal.part, is_there=is_there):
         connection.execute(sql.drop_object("TABLE", path))
     else:
         connection.execute(sql.render(exp.TruncateTable(expressions=[sql.table(*path)])))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlml import jobs, objects, sql
 from sqlml.catalog import activity, collected, leases, records
-from sqlml.catalog.collected import PREDICTIONS
+from sqlml.catalog.collected import LABELS, PREDICTIONS
 from sqlml.catalog.migrations import migrate
 from sqlml.catalog.records import Deployment, Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
@@ -153,6 +153,9 @@ def _label(
     with atomic(connection, deployment.name):
         records.begin_change(connection, deployment.name)
         added = {joining.table.version: _write(connection, joining, labelling_id) for joining in joinings}
+        for number, (new, again, _) in added.items():
+            if new or again:
+                collected.restored(connection, deployment.name, number, LABELS)
         _refresh_views(connection, deployment)
         done = Labelled(
             labelling_id=labelling_id,
@@ -194,17 +197,17 @@ def _joining(connection: Connection, deployment: Deployment, version: Version, f
     table = version.prediction_table
     if table is None or not table_exists(connection, (version.deployment, table)):
         return PREDICTIONS_GONE
-    is_labelled = table_exists(connection, (version.deployment, table_name(version.version)))
-    if PREDICTIONS in collected.of(connection, version.deployment, version.version) and not is_labelled:
+    known = table_exists(connection, (version.deployment, table_name(version.version)))
+    gone = PREDICTIONS in collected.of(connection, version.deployment, version.version)
+    if gone and not known:
         return PREDICTIONS_GONE
     places = [key.lower() for key in deployment.key_columns]
     if {key.lower() for key in version.key_columns} != set(places):
         return ANOTHER_KEY
     types = find(connection, sql.quote_path(version.deployment, table)).types
     labels = label_table(version, tuple(types[key] for key in version.key_columns))
-    known = table_exists(connection, labels.path)
     positions = tuple(places.index(key.lower()) for key in version.key_columns)
-    return Joining(found, labels, (version.deployment, table), known, positions)
+    return Joining(found, labels, (version.deployment, table), known, gone, positions)
 
 
 def _join(connection: Connection, joining: Joining, counts: _Counts, *, skip_unknown: bool) -> None:
@@ -226,7 +229,8 @@ def _join(connection: Connection, joining: Joining, counts: _Counts, *, skip_unk
             UNKNOWN: sum(unknown.values()),
             CONTRADICTING: contradicting,
             REPEATED: repeated,
-            NEVER_PREDICTED: unread + none,
+            NEVER_PREDICTED: unread + (0 if joining.gone else none),
+            PREDICTIONS_GONE: none if joining.gone else 0,
             PREDICTED_LATER: later,
         }
     )

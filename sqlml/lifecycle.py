@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlml import jobs, live, objects, pyfunc, sql, writing_back
+from sqlml import jobs, live, objects, pyfunc, readers, sql, writing_back
 from sqlml.catalog import activity, collected, following, leases, migrations, recalls, records, states
 from sqlml.catalog.collected import BYTES, PREDICTIONS
 from sqlml.catalog.records import Deployment, Version
@@ -22,7 +23,7 @@ from sqlml.errors import BindingError, KeyRefused, NotDeployed, Refused, choices
 from sqlml.kept import table_name as inputs_table
 from sqlml.labels.tables import table_name
 from sqlml.predictions import check_source, target_of
-from sqlml.relation import find, mentions, table_exists
+from sqlml.relation import find, table_exists
 from sqlml.scoring import Scored, score_version
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def undeploy(
     migrations.migrate(connection)
     job = jobs.Job("undeploy", deployment.name, jobs.folder_of(database), listener)
     with jobs.running(connection, job), leases.lease(connection, deployment.name, job.id):
-        _refuse_dependents(connection, deployment)
+        _refuse_dependents(connection, deployment, _left_over(connection, deployment) if drop_predictions else ())
         with atomic(connection, deployment.name):
             records.begin_change(connection, deployment.name)
             dropped, kept = _drop_objects(connection, deployment, drop_predictions)
@@ -297,13 +298,7 @@ def _drop_objects(
     live.turn_off(connection, deployment.name)
     dropped: list[str] = []
     kept: list[str] = []
-    every = [
-        found
-        for version in records.versions(connection, deployment.name)
-        for found in objects.recorded(connection, deployment.name, version.version)
-        if found.role in ("version", objects.LABELS)
-        or (found.role == "active" and version.version == deployment.active_version)
-    ]
+    every = _made(connection, deployment)
     for found in sorted(every, key=lambda o: ("view", "table macro", "macro", "table").index(o.kind)):
         label = f"{found.schema}.{found.name}"
         if found.kind == "table" and not drop_predictions:
@@ -312,7 +307,9 @@ def _drop_objects(
         connection.execute(found.drop_statement)
         dropped.append(label)
     if drop_predictions:
-        dropped += _drop_left_over(connection, deployment)
+        for table in _left_over(connection, deployment):
+            connection.execute(sql.drop_object("TABLE", (deployment.name, table)))
+            dropped.append(f"{deployment.name}.{table}")
     if deployment.owns_source:
         if drop_predictions:
             connection.execute(sql.drop_object("TABLE", (deployment.name, "inputs")))
@@ -323,38 +320,48 @@ def _drop_objects(
     return dropped, kept
 
 
-def _drop_left_over(connection: Connection, deployment: Deployment) -> list[str]:
-    """Prediction tables, and labels joined to them, that an earlier undeployment kept."""
-    dropped: list[str] = []
-    for version in records.versions(connection, deployment.name):
-        for table in (version.prediction_table, table_name(version.version), inputs_table(version.version)):
-            if (
-                version.state == states.UNDEPLOYED
-                and table is not None
-                and table_exists(connection, (deployment.name, table))
-            ):
-                connection.execute(sql.drop_object("TABLE", (deployment.name, table)))
-                dropped.append(f"{deployment.name}.{table}")
-    return dropped
+def _left_over(connection: Connection, deployment: Deployment) -> list[str]:
+    """Prediction tables, and labels and inputs kept with them, that an earlier undeployment left."""
+    return [
+        table
+        for version in records.versions(connection, deployment.name)
+        for table in (version.prediction_table, table_name(version.version), inputs_table(version.version))
+        if version.state == states.UNDEPLOYED
+        and table is not None
+        and table_exists(connection, (deployment.name, table))
+    ]
 
 
-def _refuse_dependents(connection: Connection, deployment: Deployment) -> None:
-    following = [d.name for d in followers(connection, deployment.name)]
-    views = connection.execute(
-        "SELECT schema_name || '.' || view_name, sql FROM duckdb_views() WHERE database_name = current_database()"
-        " AND NOT internal AND schema_name <> ? AND (contains(lower(sql), ?) OR contains(lower(sql), ?))",
-        [deployment.name, f"{deployment.name}.".lower(), f"{sql.quote(deployment.name)}.".lower()],
-    ).fetchall()
-    ours = {("table", "inputs")} | {
-        (found.kind, found.name)
+def _made(connection: Connection, deployment: Deployment) -> list[objects.DatabaseObject]:
+    """What is there of a deployment: every version's own, the active one's, and what belongs to labels."""
+    return [
+        found
         for version in records.versions(connection, deployment.name)
         for found in objects.recorded(connection, deployment.name, version.version)
-        if found.schema == deployment.name
-    }
-    functions = {name for kind, name in ours if "macro" in kind}
-    relations = {name for kind, name in ours if "macro" not in kind}
-    dependents = [f"deployment {name}" for name in following]
-    dependents += [f"view {view}" for view, text in views if mentions(text, deployment.name, relations, functions)]
+        if found.role in ("version", objects.LABELS)
+        or (found.role == "active" and version.version == deployment.active_version)
+    ]
+
+
+def _refuse_dependents(connection: Connection, deployment: Deployment, left_over: Sequence[str]) -> None:
+    """Of views and functions that nobody recorded: what sqlml made for others comes with their deployments."""
+    relations: dict[str, set[str]] = {deployment.name: {"inputs", *left_over}}
+    functions: dict[str, set[str]] = {}
+    for made in _made(connection, deployment):
+        (functions if "macro" in made.kind else relations).setdefault(made.schema, set()).add(made.name)
+    ours = readers.made(connection)
+    dependents = [f"deployment {follower.name}" for follower in followers(connection, deployment.name)]
+    dependents += sorted(
+        {
+            text.label
+            for text in readers.texts(connection)
+            if (text.kind, text.path) not in ours
+            and any(
+                text.reads(schema, relations.get(schema, ()), functions.get(schema, ()))
+                for schema in {*relations, *functions}
+            )
+        }
+    )
     if dependents:
         raise Refused(
             f"{deployment.name} cannot be undeployed: {', '.join(dependents)} read it.",

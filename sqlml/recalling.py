@@ -100,7 +100,8 @@ def recall(
     Marked predictions have a time in the column `recalled_at` of `current` and `scored`: all of a version, those scored
     later too, or those of one scoring. Nothing else changes: `predict` answers, `score` scores. A recalled version becomes
     active again only where that is accepted by name. `undo` takes off the marks of recalls for the same thing; both stay
-    in sqlml.recalls and in the history. Doing either twice does nothing more.
+    in sqlml.recalls and in the history. Doing either twice does nothing more. Where no version is known to depend on it,
+    nothing is recorded, and a later deploy of it is not refused.
 
     `downstream` marks those as well that read the predictions: what they scored while they read them, and the whole version
     where it reads them still.

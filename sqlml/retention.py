@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from sqlml import kept, objects, sql
+from sqlml import kept, objects, readers, sql
 from sqlml.catalog import activity, collected, recalls, records, states
 from sqlml.catalog.collected import BYTES, INPUTS, LABELS, PARTS, PREDICTIONS
 from sqlml.catalog.records import Deployment, Version
 from sqlml.errors import UsageError, choices
 from sqlml.labels.tables import table_name as labels_table
-from sqlml.relation import mentions, split_name, table_exists
+from sqlml.relation import split_name, table_exists
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -160,14 +160,9 @@ class _Deciding:
         return {d.name: d for d in records.deployments(self.connection)}
 
     @cached_property
-    def texts(self) -> list[tuple[str, str, str, str]]:
-        """What others may read predictions and functions by: kind, schema, name and text of views and macros."""
-        return self.connection.execute(
-            "SELECT 'view', schema_name, view_name, sql FROM duckdb_views()"
-            " WHERE database_name = current_database() AND NOT internal"
-            " UNION ALL SELECT 'function', schema_name, function_name, macro_definition FROM duckdb_functions()"
-            " WHERE database_name = current_database() AND NOT internal AND macro_definition IS NOT NULL"
-        ).fetchall()
+    def texts(self) -> list[readers.Text]:
+        """What others may read predictions and functions by."""
+        return readers.texts(self.connection)
 
     def decision(self) -> Decision:
         for name, retention in self.policies.items():
@@ -228,15 +223,11 @@ class _Deciding:
         for other in self.deployments.values():
             if other.source is not None and split_name(other.source) in [[name, table] for table in tables]:
                 return f"the deployment {other.name} reads it"
-        ours = self._ours(name)
-        for kind, schema, called, text in self.texts:
-            if schema != "sqlml" and (schema, called) not in ours and mentions(text, name, tables, functions):
-                return f"the {kind} {schema}.{called} reads it"
+        ours = readers.made(self.connection, name)
+        for text in self.texts:
+            if (text.kind, text.path) not in ours and text.reads(name, tables, functions):
+                return f"the {text.label} reads it"
         return None
-
-    def _ours(self, name: str) -> set[tuple[str, str]]:
-        rows = self.connection.execute("SELECT schema_name, name FROM sqlml.objects WHERE deployment = ?", [name])
-        return set(rows.fetchall())
 
     def _last_in_use(self, name: str, versions: Sequence[Version]) -> dict[int, datetime]:
         """When each was active, a shadow or being deployed for the last time, by the history."""
@@ -257,7 +248,7 @@ class _Deciding:
         if not table_exists(self.connection, path):
             return
         rows = _count(self.connection, path)
-        if rows or (version.state == states.UNDEPLOYED and part != LABELS):
+        if rows or is_left_over(version, part, is_there=version.deployment in self.deployments):
             shown = sql.quote_path(*path)
             size = _size(self.connection, path)
             yield Removal(version.deployment, version.version, version.state, part, shown, rows, size)
@@ -325,6 +316,12 @@ class _Deciding:
                 or self._elsewhere(version) is not None
             )
         ]
+
+
+def is_left_over(version: Version, part: str, *, is_there: bool) -> bool:
+    """Whether nothing needs a table of it any more, empty or not. Views of a deployment that is there again (`is_there`)
+    read the labels of all its versions."""
+    return version.state == states.UNDEPLOYED and not (part == LABELS and is_there)
 
 
 def users(connection: Connection, version: Version) -> list[Version]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-from sqlml import jobs, openlineage, pyfunc, sql
+from sqlml import jobs, openlineage, pyfunc, readers, sql
 from sqlml.catalog import collected, leases, records, states
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
@@ -22,7 +22,7 @@ from sqlml.differences import GONE, NUMBER, TODO, agrees, find_differences
 from sqlml.engines.pyfunc import asked_names
 from sqlml.errors import Conflict, SqlmlError
 from sqlml.predictions import Target, hash_check, holds_rows, insert_predictions, stored_rows, target_of
-from sqlml.relation import Relation, check_keys, count, split_name
+from sqlml.relation import Relation, check_keys, count
 from sqlml.version import __version__
 
 if TYPE_CHECKING:
@@ -117,34 +117,12 @@ def score_all_deployments(
     policy: Policy | None = None,
     listener: jobs.Listener | None = None,
 ) -> list[Scored]:
-    """Every deployment with a source, each after those whose predictions it reads."""
+    """Every deployment with a source, each after those whose predictions it reads, through views of anybody's too."""
     return [
         score(connection, deployment.name, all_rows=all_rows, policy=policy, listener=listener)
-        for deployment in in_order(records.deployments(connection))
+        for deployment in readers.in_order(connection, records.deployments(connection))
         if deployment.source is not None and deployment.active_version is not None
     ]
-
-
-def in_order(deployments: Sequence[Deployment]) -> list[Deployment]:
-    """Upstream first: a deployment whose source lies in another one's schema comes after it."""
-    by_name = {d.name.lower(): d for d in deployments}
-    ordered: list[Deployment] = []
-    visiting: set[str] = set()
-
-    def visit(deployment: Deployment) -> None:
-        key = deployment.name.lower()
-        if deployment in ordered or key in visiting:
-            return
-        visiting.add(key)
-        upstream = split_name(deployment.source)[0].lower() if deployment.source else None
-        if upstream in by_name and upstream != key:
-            visit(by_name[upstream])
-        visiting.discard(key)
-        ordered.append(deployment)
-
-    for deployment in deployments:
-        visit(deployment)
-    return ordered
 
 
 def score_version(

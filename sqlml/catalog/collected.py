@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PREDICTIONS, INPUTS, LABELS, BYTES = "predictions", "inputs", "labels", "bytes"
 ROWS = (PREDICTIONS, INPUTS)
-"""What a scoring brings back."""
+"""What a scoring brings back; labels come back by being labelled again, bytes with a deploy."""
 PARTS = (PREDICTIONS, INPUTS, LABELS, BYTES)
 
 

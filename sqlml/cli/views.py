@@ -361,7 +361,8 @@ def recalled(done: Recalled) -> None:
         data(
             "There was nothing to do: no recall of this stands."
             if done.action == "undo"
-            else "There was nothing to mark."
+            else "Nothing was marked, and nothing was recorded: a recall is one of deployment versions, and of none here it is"
+            " known. A deploy of it after this is not refused; recall it again then."
         )
     for one in done.still:
         data(f"still recalled for something else: {one}")

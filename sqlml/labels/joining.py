@@ -25,12 +25,16 @@ OUTPUT = "sqlml out "
 
 @dataclass(frozen=True)
 class Joining:
-    """Statements for one version. `predictions` is the name of its prediction table, `known` whether there are labels."""
+    """Statements for one version. `predictions` is the name of its prediction table, `known` whether there are labels.
+
+    `gone`: gc has removed predictions, so that of a key without one nobody knows whether it had one.
+    """
 
     given: Given
     table: LabelTable
     predictions: tuple[str, str]
     known: bool
+    gone: bool
     positions: tuple[int, ...]
     """Of each of the version's key columns the place among those of the source."""
 

@@ -17,7 +17,10 @@ EVERY = "sqlml every"
 ALWAYS = sql.cast(sql.text("1970-01-01"), "TIMESTAMP")
 """The window of all labels."""
 DAY = sql.call("date_trunc", sql.text("day"), sql.column(OBSERVED_AT))
-NO_WINDOW = "A window is a length of time, such as INTERVAL '7 days', or a unit of it, such as 'month'."
+NO_WINDOW = (
+    "A window is a length of time, such as INTERVAL '7 days', or a unit of it, such as 'month': with its unit, longer than"
+    " nothing, and in months or in days and hours, not in both."
+)
 
 Made = tuple[str, str, str]
 """Kind, name and statement of an object."""
@@ -63,10 +66,28 @@ def window() -> exp.Expression:
     """The beginning of the window that a label falls into: `time_bucket` over an interval, or over one of a unit."""
     said = sql.cast(sql.column(EVERY), "VARCHAR")
     one = exp.DPipe(this=sql.text("1 "), expression=said.copy())
-    length = sql.call(
-        "coalesce", sql.try_cast(said, "INTERVAL"), sql.try_cast(exp.Paren(this=one), "INTERVAL"), sql.raised(NO_WINDOW)
+    length = sql.call("coalesce", sql.try_cast(said, "INTERVAL"), sql.try_cast(exp.Paren(this=one), "INTERVAL"))
+    # Under coalesce, not in an ELSE: DuckDB computes a constant's interval once, and an error never.
+    checked = sql.call("coalesce", sql.case([(_is_window(said, length), length)]), sql.raised(NO_WINDOW))
+    return sql.call("time_bucket", checked, sql.column(OBSERVED_AT))
+
+
+def _is_window(said: exp.Expression, length: exp.Expression) -> exp.Expression:
+    """Whether it is more than a number, which DuckDB takes for seconds, and what `time_bucket` can divide time by."""
+    zero = sql.cast(sql.text("0 days"), "INTERVAL")
+    years, months = (sql.call("date_part", sql.text(unit), length.copy()) for unit in ("year", "month"))
+    number = exp.Add(this=exp.Mul(this=sql.integer(12), expression=years), expression=months)
+    in_months = sql.call("to_months", sql.cast(exp.Paren(this=number), "INTEGER"))
+    return sql.all_of(
+        [
+            exp.Is(this=sql.try_cast(said.copy(), "DOUBLE"), expression=exp.Null()),
+            exp.GT(this=length.copy(), expression=zero),
+            exp.Or(
+                this=exp.EQ(this=in_months, expression=zero.copy()),
+                expression=exp.EQ(this=in_months.copy(), expression=length.copy()),
+            ),
+        ]
     )
-    return sql.call("time_bucket", length, sql.column(OBSERVED_AT))
 
 
 @lru_cache(maxsize=16)

@@ -14,7 +14,7 @@ from sqlml.catalog.policies import DEPLOY, FAILED, NEW, REFUSED, SETTLED, SHADOW
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
 from sqlml.deploy.deployment import Deployed, checked_policy
 from sqlml.deploy.routine import deploy_db
-from sqlml.errors import Conflict, DatabaseLocked, Refused, UsageError
+from sqlml.errors import BindingError, Conflict, DatabaseLocked, KeyRefused, Refused, UsageError
 from sqlml.syncing import outcomes
 from sqlml.syncing.deciding import Decision, decide
 from sqlml.syncing.looking import Answers, Looked, ask, look, place_of
@@ -24,6 +24,9 @@ from sqlml.version import __version__
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
+
+OF_THE_ROWS = (KeyRefused, BindingError)
+"""Refused for what is in the table now: a key that is there twice may not be in an hour, with the very same model."""
 
 Due = frozenset[tuple[str, int]]
 """Deployment versions that MLflow is to be told about now."""
@@ -225,7 +228,7 @@ def _deployed(connection: Connection, decision: Decision, row: Followed, how: Ho
         _settle(connection, row, state=NEW, problem=None)
         raise
     except Exception as error:  # whatever it is: it is told, and the other deployments have their turn
-        refused = isinstance(error, Refused)
+        refused = isinstance(error, Refused) and not isinstance(error, OF_THE_ROWS)
         _settle(connection, row, state=REFUSED if refused else FAILED, problem=str(error))
         said = f"{row.reference} is {found.name} v{found.number}, which "
         said += f"{'was refused' if refused else 'failed'}: {error}"

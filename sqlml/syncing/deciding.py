@@ -81,7 +81,7 @@ def _of_moving(
         row = row.moved(found)
     elif row.state == TRYING and match is not None and _was_left(match, row):
         row = replace(row, state=SETTLED, version=match.version)
-    if row.state == SETTLED or (row.state == NEW and is_shadows and match is not None and match.state == states.SHADOW):
+    if row.state == SETTLED or (match is not None and _is_a_persons(one, row, match)):
         settled = replace(row, state=SETTLED, version=row.version if match is None else match.version)
         return _said(one, outcomes.WAITING, _waiting(one, found, match), settled, found)
     what = f"{row.reference} is {_named(found)} now, and v{active.version} is {active.resolved}"
@@ -108,6 +108,19 @@ def _of_moving(
     will = outcomes.WILL_SHADOW if is_shadows else outcomes.WILL_DEPLOY
     how = "it would be deployed as a shadow" if is_shadows else "it would be deployed"
     return replace(_said(one, will, f"{what}; {how}", row, found), action=action)
+
+
+def _is_a_persons(one: Looked, row: Followed, match: Known) -> bool:
+    """Whether it is a shadow that waits for somebody: under a policy that deploys, one that somebody made by hand.
+
+    Others came of a reference that `sync` follows, and were to be seen beside the active version before it moves to them.
+    A policy that is changed while one waits (`follow`) is a person's word on it, and its version stands in the row.
+    """
+    if match.state != states.SHADOW or row.state == TRYING:
+        return False
+    if row.beside or row.policy == SHADOW:
+        return row.state == NEW
+    return row.policy == DEPLOY and row.version != match.version and match.reference not in one.shadowed_by
 
 
 def _match(one: Looked, found: ModelVersion) -> Known | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlml import registry
 from sqlml.catalog import following, records, states
 from sqlml.catalog.following import Followed
+from sqlml.catalog.policies import SHADOW
 from sqlml.registry import ModelVersion, Question, Standing
 
 if TYPE_CHECKING:
@@ -47,12 +48,16 @@ class Known:
 
 @dataclass(frozen=True)
 class Looked:
-    """What one deployment follows, and its versions. `row` may be None where no version is active."""
+    """What one deployment follows, and its versions. `row` may be None where no version is active.
+
+    `shadowed_by` are the references by which `sync` makes shadows of this deployment, or made them.
+    """
 
     name: str
     active: Known | None
     versions: tuple[Known, ...]
     row: Followed | None
+    shadowed_by: frozenset[str] = frozenset()
 
     @property
     def like(self) -> Known | None:
@@ -93,7 +98,8 @@ def look(connection: Connection, name: str | None) -> list[Looked]:
         rows: Sequence[Followed | None] = [row for row in recorded if row.deployment == deployment.name]
         if not any(row is not None and not row.beside for row in rows):
             rows = [following.derived(deployment.name, deployment.active_version, own), *rows]
-        found += [Looked(deployment.name, active, own, row) for row in rows]
+        shadowed_by = frozenset(r.reference for r in rows if r is not None and (not r.beside or r.policy == SHADOW))
+        found += [Looked(deployment.name, active, own, row, shadowed_by) for row in rows]
     return found
 
 

@@ -95,6 +95,51 @@ def test_score_all_deployments_goes_upstream_first(chained: Any, follower: Path,
     assert chained.execute(WRONG).fetchone() == (0,)
 
 
+BEHIND = {
+    "a view": ["CREATE VIEW behind AS {query}"],
+    "a view over a view": ["CREATE VIEW first AS {query}", "CREATE VIEW behind AS FROM first"],
+    "a function": ["CREATE MACRO reading() AS TABLE {query}", "CREATE VIEW behind AS FROM reading()"],
+    "a filter alone": [
+        'CREATE VIEW behind AS SELECT customer_id, monthly_charges AS "probability_Yes", monthly_charges FROM customers'
+        ' WHERE customer_id IN (SELECT customer_id FROM churn.current WHERE "probability_Yes" < 2)'
+    ],
+}
+QUERY = 'SELECT customer_id, "probability_Yes", monthly_charges FROM churn.current JOIN customers USING (customer_id)'
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("behind", list(BEHIND))
+def test_what_is_read_through_views_of_anybodys_is_scored_first(
+    chained: Any, follower: Path, real_prepare: Any, behind: str
+) -> None:
+    """The reader's name comes first in the alphabet, and it was not the first to be deployed."""
+    folder = columns_named_as_in_scored(follower)
+    sqlml.deploy_db(chained, "churn:1", table="customers", key="customer_id")
+    for statement in BEHIND[behind]:
+        chained.execute(statement.format(query=QUERY))
+    real_prepare()
+    sqlml.deploy_db(chained, str(folder), name="after", table="behind", key="customer_id")
+    chained.execute("UPDATE customers SET monthly_charges = monthly_charges + 1")
+    assert [scored.deployment for scored in sqlml.score_all_deployments(chained)] == ["churn", "after"]
+    assert sqlml.score(chained, "after").rows == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_deployments_that_read_each_other_are_each_scored_once(chained: Any, follower: Path, real_prepare: Any) -> None:
+    folder = columns_named_as_in_scored(follower)
+    sqlml.deploy_db(chained, "churn:1", table="customers", key="customer_id")
+    real_prepare()
+    for name in ("one", "other"):
+        chained.execute(f"CREATE VIEW of_{name} AS {QUERY}")
+        sqlml.deploy_db(chained, str(folder), name=name, table=f"of_{name}", key="customer_id")
+    for name, read in (("one", "other"), ("other", "one")):
+        chained.execute(
+            f'CREATE OR REPLACE VIEW of_{name} AS SELECT customer_id, c.prediction AS "probability_Yes", monthly_charges'
+            f" FROM {read}.current c JOIN customers USING (customer_id)"
+        )
+    assert sorted(scored.deployment for scored in sqlml.score_all_deployments(chained)) == ["churn", "one", "other"]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_live_chain_goes_on_when_the_upstream_version_changes(
     chained: Any, follower: Path, real_prepare: Any, prepared_versions: Any, monkeypatch: pytest.MonkeyPatch

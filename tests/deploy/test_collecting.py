@@ -172,6 +172,7 @@ def test_a_version_without_predictions_is_scored_before_anybody_reads_it(connect
         ('CREATE VIEW report AS SELECT * FROM "my model".predictions_v1', "the view main.report reads it"),
         ('CREATE MACRO old(r) AS "my model".predict_v1(r)', "the function main.old reads it"),
         ('CREATE VIEW "my model".mine AS FROM "MY MODEL".inputs_v1', "the view my model.mine reads it"),
+        ('CREATE VIEW "my model".mine AS FROM inputs_v1', "the view my model.mine reads it"),
     ],
 )
 def test_what_others_read_stays(connection: Any, statement: str, reader: str) -> None:
@@ -209,20 +210,58 @@ def test_policies_say_which_and_for_how_long(connection: Any) -> None:
         gc(connection, name="others")
 
 
-def test_labels_go_only_where_they_are_named(connection: Any) -> None:
+def labelled(connection: Any) -> Any:
+    """Labels of version 4, which is active."""
     moment = "(SELECT happened_at + INTERVAL 1 SECOND FROM sqlml.history WHERE to_version = 4 AND action = 'activate')"
     connection.execute(
         f"UPDATE sqlml.history SET happened_at = happened_at - INTERVAL 1 HOUR; UPDATE"
         f' "my model".predictions_v4 SET scored_at = scored_at - INTERVAL 2 HOUR; CREATE TABLE outcomes AS'
         f" SELECT shop, id, 'Yes' AS churned, {moment} AS seen_at FROM people"
     )
-    sqlml.label(connection, NAME, "outcomes", key=["shop", "id"], label="churned", at="seen_at")
+    return label(connection)
+
+
+def label(connection: Any) -> Any:
+    return sqlml.label(connection, NAME, "outcomes", key=["shop", "id"], label="churned", at="seen_at")
+
+
+def test_labels_go_only_where_they_are_named(connection: Any) -> None:
+    labelled(connection)
     deploy(connection, "churn:2", 0.6)
     deploy(connection, "churn:2", 0.7)
     assert (4, "labels") not in parts(gc(connection, apply=False).removed)
     done = gc(connection, Retention(0, parts=("labels",)))
     assert parts(done.removed) == {(4, "labels")}
     assert connection.execute('SELECT count(*) FROM "my model".labels').fetchone() == (0,)
+
+
+def test_labels_that_are_joined_again_are_back(connection: Any) -> None:
+    labelled(connection)
+    deploy(connection, "churn:2", 0.6)
+    deploy(connection, "churn:2", 0.7)
+    gc(connection, Retention(0, parts=("labels",)))
+    assert "labels collected by gc" in sqlml.status(connection, NAME)[0].versions[3]
+    assert label(connection).versions == {4: 8}
+    assert sqlml.status(connection, NAME)[0].versions[3] == "v4 retired"
+
+    gc(connection, Retention(0, parts=("predictions", "labels")))
+    again = label(connection)
+    assert (again.added, again.left_out) == (0, {"predictions of then are gone": 8})
+    assert "predictions, labels collected by gc" in sqlml.status(connection, NAME)[0].versions[3]
+
+
+def test_labels_of_an_undeployed_deployment_go_with_their_table(connection: Any) -> None:
+    labelled(connection)
+    sqlml.undeploy(connection, NAME)
+    gc(connection)
+    deploy(connection, "churn:1", 0.5)
+    assert parts(gc(connection, Retention(0, parts=("labels",))).removed) == {(4, "labels")}
+    label(connection)  # the views of the new deployment read the table, which is empty
+    assert parts(gc(connection, Retention(0, parts=("labels",))).removed) == set()
+    assert sqlml.status(connection, NAME)[0].problems == ()
+    sqlml.undeploy(connection, NAME)
+    gc(connection, Retention(0, parts=("predictions", "inputs", "bytes", "labels")))
+    assert not connection.execute("SELECT 1 FROM duckdb_schemas() WHERE schema_name = ?", [NAME]).fetchall()
 
 
 def test_of_an_undeployed_deployment_nothing_is_left_but_what_is_known_of_it(connection: Any) -> None:

@@ -59,6 +59,10 @@ def test_dropping_predictions_drops_those_that_were_kept_before(connection: Any)
     sqlml.deploy_db(connection, "churn:1", **HERE)
     assert sqlml.undeploy(connection, "churn").kept == ("churn.predictions_v1",)
     sqlml.deploy_db(connection, "churn:1", **HERE)
+    connection.execute("CREATE VIEW of_before AS FROM churn.predictions_v1")
+    with pytest.raises(Refused, match=r"undeployed: view main\.of_before read it"):
+        sqlml.undeploy(connection, "churn", drop_predictions=True)
+    connection.execute("DROP VIEW of_before")
     sqlml.undeploy(connection, "churn", drop_predictions=True)
     assert one(connection, "SELECT count(*) FROM duckdb_schemas() WHERE schema_name = 'churn'") == 0
 
@@ -74,6 +78,36 @@ def test_only_views_that_read_the_deployment_keep_it(connection: Any) -> None:
         sqlml.undeploy(connection, "churn")
     connection.execute("DROP VIEW reader")
     sqlml.undeploy(connection, "churn")
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("CREATE VIEW churn.mine AS FROM churn.current", "view churn.mine"),
+        ("CREATE VIEW churn.mine AS SELECT count(*) AS n FROM current", "view churn.mine"),
+        ("CREATE VIEW churn.mine AS SELECT predict(c) AS p FROM main.customers c", "view churn.mine"),
+        ("CREATE VIEW churn.mine AS FROM predict_table('main.customers')", "view churn.mine"),
+        ("CREATE MACRO mine() AS TABLE FROM churn.current", "function main.mine"),
+        ("CREATE MACRO churn.mine(c) AS churn.predict_v1(c)", "function churn.mine"),
+        ("CREATE VIEW mine AS SELECT mark(c) AS p FROM customers c", "view main.mine"),
+    ],
+)
+def test_what_reads_the_deployment_keeps_it_wherever_it_is(connection: Any, statement: str, named: str) -> None:
+    sqlml.deploy_db(connection, "churn:1", function="main.mark", **HERE)
+    connection.execute(statement)
+    with pytest.raises(Refused, match=rf"undeployed: {re.escape(named)} read it"):
+        sqlml.undeploy(connection, "churn")
+    assert sqlml.status(connection)[0].problems == ()
+
+
+def test_what_is_in_the_deployments_schema_and_does_not_read_it_stays(connection: Any) -> None:
+    sqlml.deploy_db(connection, "churn:1", **HERE)
+    connection.execute(
+        "CREATE VIEW churn.mine AS WITH current AS (FROM main.customers) SELECT tenure, 1 AS load FROM current"
+    )
+    connection.execute("CREATE MACRO churn.twice(current) AS 2 * current")
+    assert "churn" not in sqlml.undeploy(connection, "churn", drop_predictions=True).dropped
+    assert one(connection, "SELECT count(*) FROM churn.mine") == 400
 
 
 def test_a_log_that_cannot_be_written_fails_no_routine(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:

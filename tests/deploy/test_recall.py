@@ -240,6 +240,10 @@ def test_the_command_line(deployed: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "No deployment version is known to depend on run nowhere" in shown
     assert "may depend on it (not known):" in shown
+    assert cli.run(["recall", "--run", "nowhere", "--apply", *database]) == exits.DONE
+    shown = capsys.readouterr().out
+    assert "Nothing was marked, and nothing was recorded" in shown
+    assert "A deploy of it after this is not refused" in shown
     assert (
         cli.run(["recall", NAME, "--version", "v2", "--apply", "--why", "no\x1b[2J", *database, "--json"]) == exits.DONE
     )

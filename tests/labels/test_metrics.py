@@ -110,8 +110,23 @@ def test_each_window_by_itself(staged: Staged) -> None:
     weeks = staged.rows("SELECT window_start, labels FROM m.metrics_by(INTERVAL '7 days') ORDER BY ALL")
     assert weeks == [(pd.Timestamp("2025-12-29"), 600)]
     assert staged.rows("SELECT count(*) FROM m.metrics_by('month')") == [(1,)]
-    with pytest.raises(DatabaseError, match="A window is a length of time"):
-        sqlml.metrics(staged.connection, "m", by="fortnight")
+    for window in ("'1 year'", "INTERVAL '18 months'", "INTERVAL '1 day 6 hours'", "'quarter'", "'12:00:00'"):
+        assert staged.rows(f"SELECT sum(labels) FROM m.metrics_by({window})") == [(600,)]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["'fortnight'", "7", "7.5", "'7'", "'0 days'", "'-1 day'", "INTERVAL '1 month 2 days'", "NULL", "TRUE"]
+)
+def test_what_is_no_window_is_said_to_be_none(staged: Staged, wrong: str) -> None:
+    outputs, labels = two_classes(np.random.default_rng(7), 20)
+    scored(staged, staged.version(BINARY), outputs)
+    observed(staged, labels)
+
+    with pytest.raises(duckdb.InvalidInputException, match=r"A window is a length of time, .*not in both"):
+        staged.rows(f"FROM m.metrics_by({wrong})")
+    said = wrong.removeprefix("INTERVAL ").strip("'")
+    with pytest.raises(DatabaseError, match=r"--by .*A window is a length of time, .*not in both"):
+        sqlml.metrics(staged.connection, "m", by=said)
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -11,7 +11,7 @@ import pytest
 import sqlml
 from sqlml import writing_back
 from sqlml.catalog import following, leases, records
-from sqlml.errors import ContractChanged, NotDeployed, ParityFailed, UsageError, WorkerError
+from sqlml.errors import BindingError, ContractChanged, KeyRefused, NotDeployed, ParityFailed, UsageError, WorkerError
 from sqlml.syncing import looking
 from tests.syncing.conftest import Followed, staged
 
@@ -61,6 +61,33 @@ def test_a_shadow_that_waits_is_deployed_once_the_policy_says_so(followed: Follo
 
     assert followed.what("churn", policy="deploy") == ["deployed"]
     assert followed.states() == ["retired", "active"]
+
+
+def test_a_shadow_that_somebody_made_by_hand_waits_whatever_the_policy(followed: Followed) -> None:
+    followed.deploy(follow="deploy")
+    followed.deploy("churn:2", shadow=True)
+    followed.alias(2)
+
+    done = followed.sync()
+    assert [o.what for o in done.outcomes] == ["waiting", "pinned"]
+    assert done.outcomes[0].sentence == "churn:Production is churn v2, the shadow v2: promote or retire it"
+    jobs = followed.jobs()
+    assert followed.what() == ["waiting", "pinned"]
+    assert (followed.states(), followed.jobs()) == (["active", "shadow"], jobs)
+    sqlml.promote(followed.connection, "churn")
+    assert followed.what()[0] == "in step"
+
+
+def test_a_challenger_that_sync_made_a_shadow_is_deployed_when_the_alias_moves_to_it(followed: Followed) -> None:
+    followed.deploy(follow="deploy")
+    followed.alias(2, "challenger")
+    followed.deploy("churn@challenger", shadow=True, follow="shadow")
+    followed.alias(followed.register(), "challenger")
+    assert followed.what() == ["in step", "shadowed"]
+    followed.alias(3)
+
+    assert followed.what()[0] == "deployed"
+    assert followed.states() == ["retired", "shadow", "active"]
 
 
 def test_a_shadow_that_was_retired_is_not_made_again(followed: Followed) -> None:
@@ -163,6 +190,22 @@ def test_what_was_refused_is_not_tried_again_until_something_changes(
     assert tried == [3]
     monkeypatch.undo()
     assert followed.states() == ["active"]
+
+
+@pytest.mark.parametrize("error", [KeyRefused("3 is there twice"), BindingError("there is no column fee")])
+def test_what_the_rows_were_refused_for_is_tried_again_when_they_may_be_others(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    followed.deploy(follow="deploy")
+    followed.alias(2)
+    with monkeypatch.context() as patch:
+        failing(patch, error)
+        assert followed.what() == ["failed"]
+    [status] = sqlml.status(followed.connection)
+    assert status.follows == (f"churn:Production, policy deploy, v2 of it failed: {error}",)
+    followed.connection.execute("UPDATE sqlml.following SET tried_at = tried_at - INTERVAL 2 MINUTE")
+
+    assert followed.what() == ["deployed"]
 
 
 def test_what_failed_is_tried_again_after_a_while(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
