@@ -40,6 +40,8 @@ def of_source(subject: Subject, is_in_source: bool | None) -> Iterator[str]:
         yield f"{subject.source} has the key still."
     elif is_in_source:
         yield f"{subject.source} has the key still, and the next score predicts it again: delete it there first."
+    elif is_in_source is None and not subject.is_there:
+        yield f"{subject.source} could not be read: the key may be in it still."
     elif is_in_source is None:
         yield f"{subject.source} could not be read: if the key is still in it, the next score predicts it again."
 
@@ -62,6 +64,15 @@ def of_others(connection: Connection, subject: Subject) -> Iterator[str]:
     others += [d.name for d in followers(connection, subject.name)]
     for other in dict.fromkeys(others):
         yield f"{other} predicts from the same rows: sqlml forget {other} with its own key."
+
+
+def of_running(logs: Sequence[Path]) -> Iterator[str]:
+    """Log files that were left alone, for a process that runs writes to them."""
+    for path in logs:
+        yield (
+            f"{path.parent.name}/{path.name} was left as it is: the process that writes it runs still. It may name the key:"
+            " forget it again when that job has ended."
+        )
 
 
 def of_copies(

@@ -35,8 +35,8 @@ def forget(
     """Erase a key from everything that the database holds of a deployment, in one transaction.
 
     Predictions and kept inputs of every version that has the same key columns, `<name>.inputs` where sqlml made it,
-    examples in the evidence, and lines of logs that name it; also after `undeploy`, which leaves the tables. The source is
-    not ours: a key that is still in it is predicted again by the next score.
+    examples in the evidence, and lines of logs that name it; also after `undeploy`, which leaves the tables, and after a
+    first deploy that failed. The source is not ours: a key that is still in it is predicted again by the next score.
 
     Args:
         key: A value per key column of the active version (or the last that had some), in their order; texts are read as
@@ -44,7 +44,7 @@ def forget(
         why: Kept in the history; the key is not.
 
     Raises:
-        NotDeployed: there is no such deployment, nor was there.
+        NotDeployed: there is no such deployment, nor was there, and no job had the name.
         UsageError: another number of values than key columns, NULL, or values that no key of it can have.
         Conflict: another routine works on the deployment.
     """
@@ -72,13 +72,15 @@ def forget(
             records.record_history(connection, subject.name, "forget", who=jobs.user(), job_id=job.id, why=why)
         for temporary in (TODO, GONE):
             connection.execute(sql.drop_object("TABLE", ("temp", temporary)))
-        erased.append(texts.log_files(folder, job, named))
+        files, running = texts.log_files(folder, job, named)
+        erased.append(files)
         checkpoint(connection)  # so that the write-ahead log does not repeat what was erased
         in_source = elsewhere.in_source(connection, subject, values)
         left = (
             *elsewhere.of_source(subject, in_source),
             *elsewhere.of_another_key(subject, [table for table, same in every if same is None]),
             *elsewhere.of_others(connection, subject),
+            *elsewhere.of_running(running),
             *elsewhere.of_copies(connection, subject, named, database.path),
         )
         done = Forgotten(subject.name, tuple(entry for entry in erased if entry.rows), left, in_source, job.id)

@@ -1,4 +1,4 @@
-"""Whose key it is that is forgotten: a deployment, or one that was undeployed, with its key columns and its tables."""
+"""Whose key it is that is forgotten: a deployment's, with its key columns and its tables, also after it was undeployed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from sqlml import sql
+from sqlml import jobs, sql
 from sqlml.catalog import activity, records
 from sqlml.catalog.records import Version
-from sqlml.errors import BindingError, DatabaseError, UsageError
+from sqlml.database import facts
+from sqlml.errors import BindingError, DatabaseError, NotDeployed, UsageError
 from sqlml.kept import table_name as inputs_table
 from sqlml.labels.tables import table_name as labels_table
 from sqlml.relation import Relation, find, resolve_columns, table_exists
@@ -57,16 +58,22 @@ class KeyTable:
 
 
 def subject_of(connection: Connection, name: str) -> Subject:
-    """What is known of the name.
+    """What is known of the name, also where only jobs had it: a first deploy that was refused may have told a key.
 
     Raises:
-        NotDeployed: there is no such deployment, nor was there.
+        NotDeployed: there is no such deployment, nor was there, and no job had the name.
     """
-    known = records.name_of(connection, name)
+    try:
+        known = records.name_of(connection, name)
+    except NotDeployed:
+        told = jobs.deployment_named(connection, jobs.folder_of(facts(connection)), name)
+        if told is None:
+            raise
+        return Subject(told, False, (), None, False)
     versions = records.versions(connection, known)
     found = records.find_deployment(connection, known)
     if found is not None:
-        keys = found.key_columns or _last_keyed(versions).key_columns
+        keys = found.key_columns or next((v.key_columns for v in reversed(versions) if v.key_columns), ())
         return Subject(found.name, True, keys, found.source, found.owns_source)
     last = _last_active(connection, known, versions)
     own = sql.quote_path(known, "inputs")
@@ -78,7 +85,7 @@ def key_of(connection: Connection, name: str) -> tuple[str, ...]:
     """The key columns whose values a forgetting takes, in their order; empty where nobody knows them.
 
     Raises:
-        NotDeployed: there is no such deployment, nor was there.
+        NotDeployed: there is no such deployment, nor was there, and no job had the name.
     """
     return subject_of(connection, name).keys
 
@@ -87,10 +94,8 @@ def _last_active(connection: Connection, name: str, versions: Sequence[Version])
     """Of an undeployed one: a shadow or a failed attempt may have come later, with another key."""
     active = [change.version for change in activity.changes(connection, name) if change.version is not None]
     found = next((version for version in versions if active and version.version == active[-1]), None)
-    return found if found is not None and found.key_columns else _last_keyed(versions)
-
-
-def _last_keyed(versions: Sequence[Version]) -> Version:
+    if found is not None and found.key_columns:
+        return found
     return next((version for version in reversed(versions) if version.key_columns), versions[-1])
 
 
@@ -132,6 +137,10 @@ def refuse_no_key(connection: Connection, subject: Subject, fitting: Sequence[Ke
     UsageError: another number of values than key columns, or values that no key of it can have.
     """
     columns = ", ".join(subject.keys)
+    if not values:
+        raise UsageError(
+            f"No value of a key of {subject.name} was given.", hint=f"Its key is {columns}." if columns else None
+        )
     if subject.keys and len(values) != len(subject.keys):
         were = f"{len(values)} value was" if len(values) == 1 else f"{len(values)} values were"
         raise UsageError(

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 ERASED = "[erased: it named a key that was forgotten]"
+HALF = "[erased: half a line, which a key that was forgotten may have ended]"
 TOLD = re.compile(r" First: row \d+ \(.*", re.DOTALL)
 """The example at the end of what is said about parity that failed."""
 EXAMPLE = ("row", "kind", "batch", "what")
 """What stays of an example in the evidence: neither values of a row nor what was predicted for it."""
-COUNTS = frozenset({"seconds", "pid", "rows", "total", "batch", "batches", "bytes"})
+OF_THE_JOB = frozenset({"seconds", "pid", "process", "deployment", "rows", "total", "batch", "batches", "bytes"})
 
 
 def evidence(connection: Connection, name: str) -> Erased:
@@ -90,18 +91,19 @@ def _cleaned(line: str, named: Callable[[str], bool]) -> str:
     """A line of a log without the key, and without examples of rows."""
     try:
         parsed = json.loads(line)
-    except json.JSONDecodeError:  # half written by a process that was killed
-        return ERASED if named(line) else line
+    except json.JSONDecodeError:
+        # Half written by a process that was killed, or cut at a line separator in the key: what is there may be half a key.
+        return line if line in (ERASED, HALF) else HALF
     details = parsed.get("details", {})
     evidence = details.get("evidence")
     message = str(parsed.get("message", ""))
     stripped = isinstance(evidence, dict) and _strip(evidence)
     if TOLD.search(message):
         parsed["message"], stripped = _said(message, named), True
-    texts = [message, *_leaves({k: v for k, v in details.items() if k not in COUNTS})]
+    texts = [message, *_leaves({k: v for k, v in details.items() if k not in OF_THE_JOB})]
     if named(" ".join(texts)):
         parsed["message"] = ERASED
-        parsed["details"] = {k: v for k, v in details.items() if k in COUNTS or k == "state"}
+        parsed["details"] = {k: v for k, v in details.items() if k in OF_THE_JOB or k == "state"}
         stripped = True
     return json.dumps(parsed, ensure_ascii=False, default=str) if stripped else line
 
@@ -118,17 +120,21 @@ def _leaves(value: object) -> Iterator[str]:
         yield str(value)
 
 
-def log_files(folder: Path, own: jobs.Job, named: Callable[[str], bool]) -> Erased:
-    """Logs of jobs that were killed stay files; those of jobs that run now are left alone."""
+def log_files(folder: Path, own: jobs.Job, named: Callable[[str], bool]) -> tuple[Erased, list[Path]]:
+    """Logs of jobs that were killed stay files; those of jobs that run now are left alone, and returned."""
     changed = 0
+    running: list[Path] = []
     for path in sorted(folder.glob("*.jsonl")):
-        if path == own.path or jobs.is_running(path):
+        if path == own.path:
             continue
-        lines = path.read_text(encoding="utf-8").splitlines()
+        if jobs.is_running(path):
+            running.append(path)
+            continue
+        lines = jobs.lines_of(path)
         cleaned = [_cleaned(line, named) for line in lines]
         if cleaned != lines:
             changed += 1
             beside = path.with_suffix(".cleaned")
             beside.write_text("".join(f"{line}\n" for line in cleaned), encoding="utf-8")
             os.replace(beside, path)
-    return Erased(f"{folder.name}/*.jsonl", changed, "log files of jobs that were killed")
+    return Erased(f"{folder.name}/*.jsonl", changed, "log files of jobs that were killed"), running
