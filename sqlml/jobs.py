@@ -75,6 +75,7 @@ class Job:
         """Called when the state is known, before the log is closed; what was added last comes first."""
         self._listener = listener
         self._keep = keep  # False for a routine that changes nothing: its lines go to the listener only
+        self._told: str | None = None
         self._clock = time.monotonic()
         self._folder = folder
 
@@ -84,8 +85,9 @@ class Job:
         if not self.lines:
             # So that a reader can tell a running job from a killed one: a pid is given again, a pid and a start are not.
             details |= {"pid": os.getpid(), "process": processes.this_process()}
-            if self.subject is not None:
-                details["deployment"] = self.subject
+        if self.subject is not None and self._told != self.subject:  # of a deploy it may be known later than at first
+            details.setdefault("deployment", self.subject)
+            self._told = self.subject
         line = Line(records.now().isoformat(timespec="milliseconds"), phase, message, {"seconds": seconds, **details})
         self.lines.append(line)
         if self._listener is not None:
@@ -295,13 +297,13 @@ def deployment_named(connection: Connection, folder: Path, name: str) -> str | N
         ).fetchone()
         if row:
             return str(row[0])
-    told = (_deployment_of(_parse(lines_of(path)[:1])) for path in sorted(folder.glob("*.jsonl")))
+    told = (_deployment_of(_parse(lines_of(path))) for path in sorted(folder.glob("*.jsonl")))
     return next((known for known in told if known is not None and known.lower() == name.lower()), None)
 
 
 def _deployment_of(lines: Sequence[Line]) -> str | None:
-    told = lines[0].details.get("deployment") if lines else None
-    return told if isinstance(told, str) else None
+    told = (line.details.get("deployment") for line in lines)
+    return next((name for name in told if isinstance(name, str)), None)
 
 
 def find_job(connection: Connection | None, folder: Path, job_id: str) -> JobRecord:

@@ -109,12 +109,17 @@ def test_a_log_of_an_earlier_sqlml_is_of_this_process_where_it_ran_already(tmp_p
     assert jobs.is_running(path)
 
 
-def test_a_log_begins_with_who_writes_it_about_what(tmp_path: Path) -> None:
-    job = jobs.Job("deploy", "churn", tmp_path)
+@pytest.mark.parametrize("subject", ["churn", None])
+def test_a_log_says_who_writes_it_about_what(tmp_path: Path, subject: str | None) -> None:
+    job = jobs.Job("deploy", subject, tmp_path)
     job.log("resolve", "looking")
+    job.subject = "churn"  # a deploy without a name gets the model's when that is known
+    job.log("resolve", "found")
+    job.log("resolve", "going on")
     [found] = jobs.list_jobs(None, tmp_path)
     assert (found.subject, found.state) == ("churn", "running")
     assert found.lines[0].details["process"] == OWN
+    assert [line.details.get("deployment") for line in found.lines].count("churn") == 1
 
 
 @pytest.mark.parametrize("whole_lines", [0, 1])

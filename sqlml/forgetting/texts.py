@@ -137,4 +137,4 @@ def log_files(folder: Path, own: jobs.Job, named: Callable[[str], bool]) -> tupl
             beside = path.with_suffix(".cleaned")
             beside.write_text("".join(f"{line}\n" for line in cleaned), encoding="utf-8")
             os.replace(beside, path)
-    return Erased(f"{folder.name}/*.jsonl", changed, "log files of jobs that were killed"), running
+    return Erased(f"{folder.name}/*.jsonl", changed, "log files that jobs left"), running
