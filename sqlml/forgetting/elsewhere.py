@@ -11,7 +11,7 @@ from sqlglot import exp
 from sqlml import sql
 from sqlml.catalog import records
 from sqlml.deploy.switch import followers
-from sqlml.forgetting.subject import KeyTable, Subject, source_of
+from sqlml.forgetting.subject import KeyTable, Subject, source_of, subject_of, tables
 from sqlml.recomputing import is_key
 
 if TYPE_CHECKING:
@@ -54,16 +54,48 @@ def of_another_key(subject: Subject, others: Sequence[KeyTable]) -> Iterator[str
         )
 
 
-def of_others(connection: Connection, subject: Subject) -> Iterator[str]:
-    """Other deployments that have the key."""
-    others = [
-        d.name
-        for d in records.deployments(connection)
-        if d.name != subject.name and subject.source is not None and d.source == subject.source
-    ]
-    others += [d.name for d in followers(connection, subject.name)]
-    for other in dict.fromkeys(others):
-        yield f"{other} predicts from the same rows: sqlml forget {other} with its own key."
+def of_others(
+    connection: Connection, subject: Subject, values: Sequence[str], is_in_source: bool | None
+) -> Iterator[str]:
+    """Other deployments that have the key, by whatever way it came there; nothing is erased in them."""
+    reading = {d.name for d in followers(connection, subject.name)}
+    if subject.source is not None:
+        reading |= {d.name for d in records.deployments(connection) if d.source == subject.source}
+    names = connection.execute("SELECT DISTINCT deployment FROM sqlml.versions ORDER BY ALL").fetchall()
+    for (name,) in names:
+        if name == subject.name:
+            continue
+        other = subject_of(connection, name)
+        of_its_key, of_former_keys = _holding(connection, other, subject.keys, values)
+        if of_its_key:
+            order = f" (its values in the order {', '.join(other.keys)})" if len(other.keys) > 1 else ""
+            yield f"{name} has the key too, in {', '.join(of_its_key)}: sqlml forget {name} --key KEY{order} erases it there."
+        for table in of_former_keys:
+            yield f"{table} has the key too, under a key that {name} has no more: delete it there."
+        # A key that is neither in its tables nor in the source does not come back.
+        could_come = is_in_source is not False or _folded(other.keys) != _folded(subject.keys)
+        if name in reading and not of_its_key and could_come:
+            yield f"{name} predicts from the same rows: sqlml forget {name} with its own key."
+
+
+def _holding(
+    connection: Connection, other: Subject, keys: Sequence[str], values: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The tables of another deployment that have the key: those whose key columns it has now, and those of former ones."""
+    now: list[str] = []
+    former: list[str] = []
+    for table in tables(connection, other):
+        same = table.in_order(keys)
+        if same is None:
+            continue
+        query = exp.select("1").from_(sql.table(*same.path)).where(is_key(same.keys, same.types)).limit(1)
+        if connection.execute(sql.render(query), list(values)).fetchone() is not None:
+            (former if table.in_order(other.keys) is None else now).append(table.shown)
+    return now, former
+
+
+def _folded(keys: Sequence[str]) -> set[str]:
+    return {key.lower() for key in keys}
 
 
 def of_running(logs: Sequence[Path]) -> Iterator[str]:

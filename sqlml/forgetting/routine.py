@@ -79,7 +79,7 @@ def forget(
         left = (
             *elsewhere.of_source(subject, in_source),
             *elsewhere.of_another_key(subject, [table for table, same in every if same is None]),
-            *elsewhere.of_others(connection, subject),
+            *elsewhere.of_others(connection, subject, values, in_source),
             *elsewhere.of_running(running),
             *elsewhere.of_copies(connection, subject, named, database.path),
         )

@@ -93,3 +93,38 @@ def test_another_number_of_values_is_refused_by_naming_the_columns(
     assert cli.run(["forget", "churn", "--key", "5", "-d", path]) == 2
     assert "shop, customer_id" in capsys.readouterr().err
     assert cli.run(["forget", "churn", "--key", "5,5", "-d", path]) == 0
+
+
+def test_other_deployments_that_have_the_key_are_told_and_left(
+    connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deploy_as(name: str, table: str) -> None:
+        arguments = {"table": table, "key": "customer_id", "keep": "inputs"}
+        sqlml.deploy_db(connection, "churn:2", name=name, **arguments)
+
+    deploy(connection)
+    columns = "c.customer_id, c.tenure, c.monthly_charges, c.contract"
+    connection.execute(
+        f"CREATE VIEW upstream AS SELECT {columns} FROM churn.current JOIN customers c USING (customer_id)"
+    )
+    connection.execute("CREATE VIEW the_same AS FROM customers")
+    monkeypatch.setitem(conftest.COMPOSITE, "another", ("id",))
+    connection.execute("CREATE TABLE another AS SELECT customer_id AS id, * FROM customers")
+    for name, table in {"agg": "upstream", "other": "the_same", "gone": "customers", "apart": "another"}.items():
+        deploy_as(name, table)
+    sqlml.undeploy(connection, "gone")
+    deploy_as("beside", "customers")
+    sqlml.forget(connection, "beside", 3)
+    left = sqlml.forget(connection, "churn", 3).left
+
+    for name in ("agg", "other", "gone"):
+        told = (
+            f'{name} has the key too, in "{name}"."predictions_v1", "{name}"."inputs_v1": sqlml forget {name} --key KEY'
+        )
+        assert any(sentence.startswith(told) for sentence in left)
+        assert connection.execute(f"SELECT count(*) FROM {name}.predictions_v1").fetchone() == (30,)
+        assert sqlml.forget(connection, name, 3).rows
+    assert any(sentence.startswith("beside predicts from the same rows") for sentence in left)
+    assert not any("apart" in sentence for sentence in left)
+    connection.execute("DELETE FROM customers WHERE customer_id = 3")
+    assert not any("has the key too" in s or "same rows" in s for s in sqlml.forget(connection, "churn", 3).left)
