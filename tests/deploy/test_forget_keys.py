@@ -10,7 +10,7 @@ import pytest
 
 import sqlml
 from sqlml import cli
-from sqlml.errors import UsageError
+from sqlml.errors import KeyRefused, UsageError
 from tests.deploy import conftest
 from tests.deploy.conftest import fill
 from tests.deploy.test_keep import deploy
@@ -128,3 +128,38 @@ def test_other_deployments_that_have_the_key_are_told_and_left(
     assert not any("apart" in sentence for sentence in left)
     connection.execute("DELETE FROM customers WHERE customer_id = 3")
     assert not any("has the key too" in s or "same rows" in s for s in sqlml.forget(connection, "churn", 3).left)
+
+
+def made_of(monkeypatch: pytest.MonkeyPatch, connection: Any, expression: str) -> None:
+    """A deployment whose key `id` is made of the customers' number."""
+    monkeypatch.setitem(conftest.COMPOSITE, "made", ("id",))
+    connection.execute(f"CREATE TABLE made AS SELECT {expression} AS id, * FROM customers")
+    deploy(connection, "inputs", table="made", key="id")
+
+
+@pytest.mark.parametrize(
+    "given", [b"k\xff'3", bytearray(b"k\xff'3"), memoryview(b"k\xff'3"), [b"k\xff'3"], "k\\xFF\\x273"]
+)
+def test_a_key_of_bytes_is_data(connection: Any, monkeypatch: pytest.MonkeyPatch, given: object) -> None:
+    made_of(monkeypatch, connection, r"encode('k') || '\xFF\x27'::BLOB || encode(customer_id::VARCHAR)")
+    connection.execute("INSERT INTO made FROM made WHERE customer_id = 3")
+    with pytest.raises(KeyRefused, match="made: b"):
+        sqlml.score(connection, "churn", all_rows=True)
+    done = sqlml.forget(connection, "churn", given)
+    erased = {entry.table: entry.rows for entry in done.erased}
+    assert erased == {'"churn"."predictions_v1"': 1, '"churn"."inputs_v1"': 1, "sqlml.jobs": 1}
+    assert done.in_source
+    assert sqlml.replay(connection, "churn", key=b"k\xff'4").rows
+
+
+def test_keys_are_the_same_to_the_letter_whatever_the_collation(
+    connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_of(monkeypatch, connection, "('k' || customer_id) COLLATE NOCASE")
+    for collation in ("binary", "nocase"):
+        connection.execute(f"SET default_collation = '{collation}'")
+        done = sqlml.forget(connection, "churn", "K3")
+        assert (done.in_source, [entry for entry in done.erased if "churn" in entry.table]) == (False, [])
+        assert rows(connection, 1, "true") == 30
+    done = sqlml.forget(connection, "churn", "k3")
+    assert (done.in_source, rows(connection, 1, "true")) == (True, 29)
