@@ -13,13 +13,14 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlml import processes
 from sqlml.catalog import records
 from sqlml.catalog.migrations import applied
 from sqlml.database import DatabaseFacts, is_interrupt
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 Listener = Callable[["Line"], None]
+SECONDS_FOR_A_LINE = 60.0
+"""How long a log without its first line is one that is about to get it."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Job:
         """Called when the state is known, before the log is closed; what was added last comes first."""
         self._listener = listener
         self._keep = keep  # False for a routine that changes nothing: its lines go to the listener only
+        self._told: str | None = None
         self._clock = time.monotonic()
         self._folder = folder
 
@@ -79,7 +83,11 @@ class Job:
         """Append a line; a listener (the command line) sees it at once."""
         seconds = round(time.monotonic() - self._clock, 3)
         if not self.lines:
-            details["pid"] = os.getpid()  # so that a reader can tell a running job from a killed one
+            # So that a reader can tell a running job from a killed one: a pid is given again, a pid and a start are not.
+            details |= {"pid": os.getpid(), "process": processes.this_process()}
+        if self.subject is not None and self._told != self.subject:  # of a deploy it may be known later than at first
+            details.setdefault("deployment", self.subject)
+            self._told = self.subject
         line = Line(records.now().isoformat(timespec="milliseconds"), phase, message, {"seconds": seconds, **details})
         self.lines.append(line)
         if self._listener is not None:
@@ -140,7 +148,7 @@ def _record(connection: Connection, job: Job) -> None:
                     "who": user(),
                     "started_at": job.started_at,
                     "finished_at": records.now(),
-                    "log": job.path.read_text(encoding="utf-8").splitlines() if job.path.exists() else [],
+                    "log": lines_of(job.path) if job.path.exists() else [],
                 },
             )
     except (duckdb.Error, OSError):
@@ -188,6 +196,14 @@ def _print(line: Line) -> None:
     print(f"{line.at} {line.phase}: {line.message}")  # noqa: T201 - the default way of watching
 
 
+def lines_of(path: Path) -> list[str]:
+    """Of a log file, as texts. Only a newline ends a line: a key in it may have other characters that Python splits at.
+
+    A process that is killed may leave half a character, which stands as U+FFFD."""
+    lines = path.read_bytes().decode("utf-8", "replace").split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
 def _parse(lines: list[str]) -> list[Line]:
     parsed = []
     for text in lines:
@@ -201,17 +217,17 @@ def follow(path: Path, *, poll_seconds: float = 0.2) -> Iterator[Line]:
 
     The file is held open: its lines stay readable when the job ends and removes it. Ends when the job's process is gone.
     """
-    with path.open(encoding="utf-8") as file:
-        rest = ""
+    with path.open("rb") as file:  # half a line may be half a character
+        rest = b""
         while True:
             text = file.readline()
             rest += text
-            if rest.endswith("\n"):
-                for line in _parse([rest]):
+            if rest.endswith(b"\n"):
+                for line in _parse([rest.decode("utf-8", "replace")]):
                     yield line
                     if line.phase == "end":
                         return
-                rest = ""
+                rest = b""
             elif not text:
                 if not _writer_lives(path):
                     return
@@ -220,17 +236,24 @@ def follow(path: Path, *, poll_seconds: float = 0.2) -> Iterator[Line]:
 
 def is_running(path: Path) -> bool:
     """Whether the job whose log this file is may still write to it."""
-    lines = _parse(path.read_text(encoding="utf-8").splitlines()) if path.exists() else []
+    lines = _parse(lines_of(path)) if path.exists() else []
     return bool(lines) and lines[-1].phase != "end" and _writer_lives(path)
 
 
 def _writer_lives(path: Path) -> bool:
-    """Whether the process that writes this log still exists: its pid is in the first line."""
-    if not path.exists():
+    """Whether the process that writes this log still runs: the first line names it."""
+    try:
+        first = _parse(lines_of(path)[:1])
+        changed = path.stat().st_mtime
+    except FileNotFoundError:
         return True  # ended just now: the last lines are still to be read
-    first = _parse(path.read_text(encoding="utf-8").splitlines()[:1])
-    pid = first[0].details.get("pid") if first else None
-    return pid is None or Path(f"/proc/{pid}").exists() or not Path("/proc").exists()
+    if not first:  # it is being written, or was cut off
+        return time.time() - changed < SECONDS_FOR_A_LINE
+    process, pid = first[0].details.get("process"), first[0].details.get("pid")
+    if isinstance(process, str):
+        return processes.lives(process)
+    # Written by an earlier sqlml, with the pid alone.
+    return not isinstance(pid, int) or processes.may_have_been(pid, datetime.fromisoformat(first[0].at))
 
 
 @dataclass(frozen=True)
@@ -250,12 +273,13 @@ def list_jobs(connection: Connection | None, folder: Path) -> list[JobRecord]:
     """Newest first. Without a connection (another process holds the database) only what the files say."""
     found: dict[str, JobRecord] = {}
     for path in sorted(folder.glob("*.jsonl")):
-        lines = tuple(_parse(path.read_text(encoding="utf-8").splitlines()))
+        lines = tuple(_parse(lines_of(path)))
         state = str(lines[-1].details.get("state", "running")) if lines else "running"
         if state == "running" and not _writer_lives(path):
             state = "killed"
         started = datetime.fromisoformat(lines[0].at) if lines else None
-        found[path.stem] = JobRecord(path.stem, path.stem.split("-")[0], None, state, None, started, lines)
+        subject = _deployment_of(lines)
+        found[path.stem] = JobRecord(path.stem, path.stem.split("-")[0], subject, state, None, started, lines)
     if connection is not None and applied(connection) > 0:
         rows = connection.execute(
             "SELECT job_id, kind, deployment, state, error, started_at, log FROM sqlml.jobs"
@@ -263,6 +287,23 @@ def list_jobs(connection: Connection | None, folder: Path) -> list[JobRecord]:
         for job_id, kind, subject, state, error, started, log in rows:
             found[job_id] = JobRecord(job_id, kind, subject, state, error, started, tuple(_parse(log)))
     return sorted(found.values(), key=lambda job: (job.started_at is None, job.started_at), reverse=True)
+
+
+def deployment_named(connection: Connection, folder: Path, name: str) -> str | None:
+    """The name of a deployment as a job spelled it, which may have failed before there was one; None if none had it."""
+    if applied(connection) > 0:
+        row = connection.execute(
+            "SELECT deployment FROM sqlml.jobs WHERE lower(deployment) = lower(?) LIMIT 1", [name]
+        ).fetchone()
+        if row:
+            return str(row[0])
+    told = (_deployment_of(_parse(lines_of(path))) for path in sorted(folder.glob("*.jsonl")))
+    return next((known for known in told if known is not None and known.lower() == name.lower()), None)
+
+
+def _deployment_of(lines: Sequence[Line]) -> str | None:
+    told = (line.details.get("deployment") for line in lines)
+    return next((name for name in told if isinstance(name, str)), None)
 
 
 def find_job(connection: Connection | None, folder: Path, job_id: str) -> JobRecord:

@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 
 from sqlml.errors import DatabaseError
+from sqlml.processes import exists
 
 MARK = "sqlml-new"
 
@@ -41,20 +42,8 @@ def remove_leftovers(place: Path) -> None:
     )
     for path in place.parent.iterdir():
         found = ours.fullmatch(path.name)
-        if found and not _is_running(int(found[1])):
+        if found and not exists(int(found[1])):
             remove(path)
-
-
-def _is_running(pid: int) -> bool:
-    if pid == os.getpid():
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it exists and is somebody else's
-        return True
-    return True
 
 
 def remove(path: Path) -> None:

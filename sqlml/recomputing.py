@@ -382,7 +382,12 @@ def is_key(keys: Sequence[str], types: Sequence[str], values: Sequence[str] | No
     for number, (key, kind) in enumerate(zip(keys, types, strict=True)):
         given = sql.parameter(number + 1) if values is None else sql.text(values[number])
         read = sql.try_cast(given, kind)
-        found.append(exp.EQ(this=sql.column(key), expression=read))
+        column = sql.column(key)
+        if (
+            kind == "VARCHAR"
+        ):  # to the letter, whatever collation the source or the connection has: stored keys have none
+            column = exp.Collate(this=column, expression=sql.identifier("binary"))
+        found.append(exp.EQ(this=column, expression=read))
         if kind.split("(")[0] in WHOLE | {"DECIMAL"}:  # DuckDB reads '12.4' as the BIGINT 12
             number_given = sql.try_cast(given.copy(), "DOUBLE")
             found.append(exp.EQ(this=number_given, expression=sql.try_cast(read.copy(), "DOUBLE")))

@@ -44,6 +44,7 @@ from sqlml.relation import Relation, table_exists
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
+Bytes = bytes | bytearray | memoryview
 SAMPLE = 1_000
 SHOWN = 20
 """Predictions that are not equal, of each version, beside the counts."""
@@ -159,10 +160,19 @@ def key_values(key: Sequence[object] | object) -> tuple[str, ...]:
     Raises:
         UsageError: one of them is NULL, which is no key.
     """
-    values = list(key) if isinstance(key, Sequence) and not isinstance(key, str | bytes) else [key]
+    values = list(key) if isinstance(key, Sequence) and not isinstance(key, str | Bytes) else [key]
     if any(value is None for value in values):
         raise UsageError("NULL is no key: a row without a key is never predicted.")
-    return tuple(str(value) for value in values)
+    return tuple(_as_blob(bytes(value)) if isinstance(value, Bytes) else str(value) for value in values)
+
+
+def _as_blob(value: bytes) -> str:
+    r"""As DuckDB spells a BLOB, and reads it from a text.
+
+    >>> print(_as_blob(b"k3\x00\xff'"))
+    k3\x00\xFF\x27
+    """
+    return "".join(chr(b) if 32 <= b < 127 and b not in b"\\'\"" else f"\\x{b:02X}" for b in value)
 
 
 def moment_of(given: datetime | str) -> datetime:

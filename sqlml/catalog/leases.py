@@ -6,18 +6,16 @@ another process is stale by itself: that process was killed.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlml.catalog.records import now
 from sqlml.database import atomic
 from sqlml.errors import Conflict, DatabaseError
+from sqlml.processes import this_process
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -34,16 +32,6 @@ MODEL_BYTES = "sqlml"
 SECONDS_FOR_BYTES = 30.0
 DEPLOYING = ("deploy", "sync")
 """Jobs that store models."""
-
-
-@cache
-def this_process() -> str:
-    """A name for this process that no later one repeats: pid and start time."""
-    try:
-        started = Path(f"/proc/{os.getpid()}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except OSError:
-        started = "unknown"
-    return f"{os.getpid()}@{started}"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sqlml.catalog import records
@@ -24,6 +25,15 @@ def typed(connection: Connection, name: str, text: str) -> tuple[str, ...]:
     known = records.versions(connection, records.name_of(connection, name))
     widths = {len(version.key_columns) for version in known}
     return (text,) if widths - {0} == {1} else listed(text)
+
+
+def of_columns(columns: Sequence[str], text: str) -> tuple[str, ...]:
+    """The values of these key columns. Of one column the text is the value, to the letter.
+
+    Raises:
+        UsageError: a double quote begins a value and does not end it.
+    """
+    return (text,) if len(columns) == 1 else listed(text)
 
 
 def listed(text: str) -> tuple[str, ...]:

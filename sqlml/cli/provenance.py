@@ -69,8 +69,11 @@ def forget(name: str, key: str, why: str | None, database: str | None, as_json: 
     \b
       sqlml forget churn --key 4711
     """
+    from sqlml.forgetting import key_of
+
     with connection.changing(database) as opened:
-        done = sqlml.forget(opened, name, keys.typed(opened, name, key), why=why, listener=output.listener(as_json))
+        values = keys.of_columns(key_of(opened, name), key)
+        done = sqlml.forget(opened, name, values, why=why, listener=output.listener(as_json))
     if as_json:
         output.as_json(done.to_dict())
     else:

@@ -69,7 +69,7 @@ def prepare(connection: Connection, options: Options, job: jobs.Job, *, with_ref
     """
     job.log("resolve", f"looking up {options.reference}")
     model = registry.resolve(options.reference, tracking_uri=options.tracking_uri, registry_uri=options.registry_uri)
-    name = options.name or model.name
+    name = job.subject = options.name or model.name  # where it is refused next, its log says of what it was
     job.log("resolve", f"{options.reference} is {model.description}")
     with atomic(connection, name):  # of one moment: another connection may be deploying under this name
         names.check_name(connection, facts(connection), name)
