@@ -21,10 +21,9 @@ from sqlml.deploy.switch import followers
 from sqlml.differences import GONE, TODO
 from sqlml.errors import BindingError, Conflict, NotDeployed, UsageError
 from sqlml.kept import table_name as inputs_table
+from sqlml.keys import is_key, key_values
 from sqlml.labels.tables import table_name as labels_table
-from sqlml.recomputing import is_key
 from sqlml.relation import Relation, find, table_exists
-from sqlml.replaying import key_values
 from sqlml.spelling import naming
 
 if TYPE_CHECKING:

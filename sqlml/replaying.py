@@ -20,8 +20,9 @@ from sqlml.catalog import activity, collected, records
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
-from sqlml.database import atomic, refuse_open_transaction
-from sqlml.errors import BindingError, NotDeployed, UsageError
+from sqlml.database import atomic, refuse_open_transaction, translated
+from sqlml.errors import BindingError, DatabaseError, NotDeployed, UsageError
+from sqlml.keys import key_values
 from sqlml.predictions import Target, target_of, target_on
 from sqlml.recomputing import (
     CHANGED,
@@ -29,6 +30,7 @@ from sqlml.recomputing import (
     DIFFERENCE,
     EQUAL,
     ID,
+    NO_SOURCE,
     NOT_KEPT,
     OUTCOME,
     RECOMPUTED,
@@ -36,10 +38,11 @@ from sqlml.recomputing import (
     STORED,
     UNEQUAL,
     WHY,
+    AnswerFailed,
     Chosen,
     recomputed,
 )
-from sqlml.relation import Relation, table_exists
+from sqlml.relation import Relation, table_exists, why_unreadable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 SAMPLE = 1_000
 SHOWN = 20
 """Predictions that are not equal, of each version, beside the counts."""
+Unread = dict[str, str]
+"""Sources that cannot be read, as versions name them, and what DuckDB says."""
 
 
 @dataclass(frozen=True)
@@ -135,15 +140,10 @@ def replay(
     values = None if key is None else key_values(key)
     chosen = Chosen(values, None if values is not None or all_rows else sample or SAMPLE, moment)
     versions = _versions(connection, deployment, version, moment)
-    done: list[ReplayedVersion] = []
-    rows: list[ReplayedRow] = []
     log = partial(_ignore)
-    with pyfunc.askers(connection, policy, log) as askers, atomic(connection, deployment.name):
-        for one in versions:
-            summary, found = _replay_version(connection, one, chosen, askers)
-            done.append(summary)
-            rows += found
-        notes = _external(connection, deployment.name)
+    with pyfunc.askers(connection, policy, log) as askers:
+        found, notes = _replay_all(connection, deployment, versions, chosen, askers)
+    done, rows = [summary for summary, _ in found], [row for _, some in found for row in some]
     if values is not None and not rows and not any(v.skipped for v in done):
         raise NotDeployed(_nothing(deployment, versions, values, moment), hint="Check the key, or see sqlml status.")
     return Replay(deployment.name, moment, tuple(done), tuple(rows), tuple(notes))
@@ -151,18 +151,6 @@ def replay(
 
 def _ignore(_: str) -> None:
     """Nobody follows a replay."""
-
-
-def key_values(key: Sequence[object] | object) -> tuple[str, ...]:
-    """The values of a key as texts, which the key columns' types read.
-
-    Raises:
-        UsageError: one of them is NULL, which is no key.
-    """
-    values = list(key) if isinstance(key, Sequence) and not isinstance(key, str | bytes) else [key]
-    if any(value is None for value in values):
-        raise UsageError("NULL is no key: a row without a key is never predicted.")
-    return tuple(str(value) for value in values)
 
 
 def moment_of(given: datetime | str) -> datetime:
@@ -206,8 +194,31 @@ def _versions(
     return found
 
 
+def _replay_all(
+    connection: Connection,
+    deployment: Deployment,
+    versions: Sequence[Version],
+    chosen: Chosen,
+    askers: pyfunc.Askers,
+) -> tuple[list[tuple[ReplayedVersion, list[ReplayedRow]]], list[str]]:
+    """In one transaction. A source that cannot be read ends it: then all of it again, without that source."""
+    unread: Unread = {}
+    while True:
+        try:
+            with atomic(connection, deployment.name):
+                found = [_replay_version(connection, one, chosen, askers, unread) for one in versions]
+                return found, _external(connection, deployment.name)
+        except AnswerFailed as failed:
+            relation = failed.relation
+            problem = str(failed.error) if relation is None else why_unreadable(connection, relation)
+            if problem is None:  # then it is the model's
+                with translated(deployment.name):
+                    raise failed.error from failed
+            unread[failed.source] = problem
+
+
 def _replay_version(
-    connection: Connection, version: Version, chosen: Chosen, askers: pyfunc.Askers
+    connection: Connection, version: Version, chosen: Chosen, askers: pyfunc.Askers, unread: Unread
 ) -> tuple[ReplayedVersion, list[ReplayedRow]]:
     nothing = ReplayedVersion(version.version, version.resolved, version.keeps, 0, {}, {}, None)
     if version.prediction_table is None:
@@ -225,20 +236,26 @@ def _replay_version(
             f" {len(version.key_columns)} values, and {len(chosen.key)} were given.",
             hint="Separate the values with commas, or name another version.",
         )
-    target, is_there = _target(connection, version)
-    with recomputed(connection, version, target, chosen, askers, source_is_there=is_there) as outcomes:
+    target, problem = _target(connection, version, unread)
+    with recomputed(connection, version, target, chosen, askers, source_problem=problem) as outcomes:
         summary = _summary(connection, nothing, outcomes)
         is_shown = chosen.key is not None
         rows = _rows(connection, version, target, None if is_shown else UNEQUAL)
     return summary, rows
 
 
-def _target(connection: Connection, version: Version) -> tuple[Target, bool]:
-    """With the source as it is; where it is gone, or has other columns, without it."""
-    try:
-        return target_of(connection, version), True
-    except BindingError:
-        return target_on(connection, version, Relation((version.source or "",), "table", {})), False
+def _target(connection: Connection, version: Version, unread: Unread) -> tuple[Target, str | None]:
+    """With the source as it is, or with why it is not to be read: gone, with other columns, a view that fails."""
+    source = version.source or ""
+    problem = unread.get(source)
+    if problem is None:
+        try:
+            return target_of(connection, version), None
+        except BindingError as error:
+            problem = error.message
+        except DatabaseError as error:  # a view over what is gone
+            raise AnswerFailed(source, None, error) from error
+    return target_on(connection, version, Relation((source,), "missing", {})), NO_SOURCE.format(problem=problem)
 
 
 def _summary(connection: Connection, nothing: ReplayedVersion, outcomes: str) -> ReplayedVersion:

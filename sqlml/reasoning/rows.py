@@ -12,9 +12,9 @@ from sqlglot import exp
 
 from sqlml import sql
 from sqlml.kept import KeptInputs
+from sqlml.keys import is_key
 from sqlml.parsing import parsed
 from sqlml.predictions import Target
-from sqlml.recomputing import is_key
 from sqlml.signature import Signature
 
 if TYPE_CHECKING:

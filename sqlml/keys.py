@@ -1,0 +1,39 @@
+"""The key of one row as a person gives it: texts, which the key columns' types read, exactly or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from sqlml import sql
+from sqlml.binding import WHOLE
+from sqlml.errors import UsageError
+
+
+def key_values(key: Sequence[object] | object) -> tuple[str, ...]:
+    """The values of a key as texts, which the key columns' types read.
+
+    Raises:
+        UsageError: one of them is NULL, which is no key.
+    """
+    values = list(key) if isinstance(key, Sequence) and not isinstance(key, str | bytes) else [key]
+    if any(value is None for value in values):
+        raise UsageError("NULL is no key: a row without a key is never predicted.")
+    return tuple(str(value) for value in values)
+
+
+def is_key(keys: Sequence[str], types: Sequence[str], values: Sequence[str] | None = None) -> exp.Expression:
+    """Whether the key columns have these values: texts as the columns' types read them, nothing where they cannot.
+
+    Without values they are the statement's parameters, so that no message of DuckDB's repeats them.
+    """
+    found: list[exp.Expression] = []
+    for number, (key, kind) in enumerate(zip(keys, types, strict=True)):
+        given = sql.parameter(number + 1) if values is None else sql.text(values[number])
+        read = sql.try_cast(given, kind)
+        found.append(exp.EQ(this=sql.column(key), expression=read))
+        if kind.split("(")[0] in WHOLE | {"DECIMAL"}:  # DuckDB reads '12.4' as the BIGINT 12
+            number_given = sql.try_cast(given.copy(), "DOUBLE")
+            found.append(exp.EQ(this=number_given, expression=sql.try_cast(read.copy(), "DOUBLE")))
+    return sql.all_of(found)
