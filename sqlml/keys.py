@@ -15,12 +15,19 @@ def key_values(key: Sequence[object] | object) -> tuple[str, ...]:
     """The values of a key as texts, which the key columns' types read.
 
     Raises:
-        UsageError: one of them is NULL, which is no key.
+        UsageError: one of them is NULL, which is no key, or no text.
     """
     values = list(key) if isinstance(key, Sequence) and not isinstance(key, str | bytes) else [key]
     if any(value is None for value in values):
         raise UsageError("NULL is no key: a row without a key is never predicted.")
-    return tuple(str(value) for value in values)
+    texts = tuple(str(value) for value in values)
+    for text in texts:
+        if not text.isascii() and text != text.encode(errors="replace").decode():
+            raise UsageError(
+                f"{text!a} is no key: these bytes are no UTF-8 text.",
+                hint="Write the key in the terminal's own UTF-8.",
+            )
+    return texts
 
 
 def is_key(keys: Sequence[str], types: Sequence[str], values: Sequence[str] | None = None) -> exp.Expression:

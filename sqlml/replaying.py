@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 SAMPLE = 1_000
+LARGEST_SAMPLE = 1_000_000_000
+"""What DuckDB draws at most."""
 SHOWN = 20
 """Predictions that are not equal, of each version, beside the counts."""
 Unread = dict[str, str]
@@ -132,6 +134,10 @@ def replay(
     refuse_open_transaction(connection)
     if (key is not None) + (sample is not None) + all_rows > 1 or (sample is not None and sample < 1):
         raise UsageError("replay takes a key, a sample of at least one row, or all rows.")
+    if sample is not None and sample > LARGEST_SAMPLE:
+        raise UsageError(
+            f"A sample has at most {LARGEST_SAMPLE:,} rows.", hint="To replay every prediction, use --all."
+        )
     if as_of is not None and version is not None:
         raise UsageError("The version that was active at a moment is known: leave the version out.")
     prepare_connection(connection)
@@ -161,18 +167,16 @@ def moment_of(given: datetime | str) -> datetime:
     >>> moment_of("2026-03-01 12:30+02:00")
     datetime.datetime(2026, 3, 1, 10, 30)
     """
-    if isinstance(given, str):
-        try:
-            found = datetime.fromisoformat(given.strip())
-        except ValueError as error:
-            raise UsageError(
-                f"{given!r} is no moment.", hint="Write 2026-03-01 (its end) or 2026-03-01T12:30, in UTC."
-            ) from error
-        if re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", given.strip()):
+    hint = "Write 2026-03-01 (its end) or 2026-03-01T12:30, in UTC."
+    try:
+        found = datetime.fromisoformat(given.strip()) if isinstance(given, str) else given
+        if isinstance(given, str) and re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", given.strip()):
             found += timedelta(days=1)
-    else:
-        found = given
-    return found if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
+        return found if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
+    except ValueError as error:
+        raise UsageError(f"{given!r} is no moment.", hint=hint) from error
+    except OverflowError as error:  # the end of 9999-12-31, and zones that lead over an end
+        raise UsageError(f"{str(given)!r} is no moment of the years 1 to 9999 in UTC.", hint=hint) from error
 
 
 def _versions(

@@ -28,7 +28,7 @@ from sqlml.reasoning.contributions import NONE, contributions
 from sqlml.reasoning.facts import BY_HASH, KEPT, UNKNOWN, Contributions, Flips, Input, Inputs, Predicted, Why
 from sqlml.reasoning.flips import flips
 from sqlml.reasoning.grids import grid_of
-from sqlml.reasoning.rows import Kept, Values, closest_keys, kept_row, source_row, stored_row
+from sqlml.reasoning.rows import Kept, Values, as_source_holds, closest_keys, kept_row, source_row, stored_row
 from sqlml.reasoning.spread import spreads
 from sqlml.relation import Relation, table_exists
 from sqlml.replaying import moment_of
@@ -213,7 +213,11 @@ class _Asked:
         if self.target.kept is None or until is None:
             return None, stored
         kept = self.target.kept
-        return kept_row(self.connection, self.target, kept, self.signature, self.values, until, stored, place), stored
+        found = kept_row(self.connection, self.target, kept, self.signature, self.values, until, stored, place)
+        if found is not None and self.problem is None:
+            held = as_source_holds(self.connection, self.signature, found.inputs, self.target.relation)
+            found = replace(found, inputs=held)
+        return found, stored
 
     def _said(
         self, stored: dict[str, Any] | None, then: Kept | None, asker: Asker | None, unreadable: str | None
