@@ -157,21 +157,22 @@ def _ours(error: Exception, subject: str) -> SqlmlError:
         )
     if re.search(r'function with name "?sqlml_', message, re.IGNORECASE):
         return ExtensionUnavailable(
-            f"{subject} needs the native extension, which this connection has not loaded: {_first_line(error)}",
+            f"{subject} needs the native extension, which this connection has not loaded: {first_line(error)}",
             hint="`sqlml doctor` says whether there is one, and how a connection loads it.",
         )
     for said, hint in WHAT_TO_DO.items():
         if said in message.lower():
-            return DatabaseError(f"{subject}: {_first_line(error)}", hint=hint)
+            return DatabaseError(f"{subject}: {first_line(error)}", hint=hint)
     if isinstance(error, duckdb.OutOfMemoryException):
         return DatabaseError(
-            f"{subject}: DuckDB ran out of memory or of temporary disk space: {_first_line(error)}",
+            f"{subject}: DuckDB ran out of memory or of temporary disk space: {first_line(error)}",
             hint="Raise memory_limit or max_temp_directory_size, or free disk space; nothing partial was kept.",
         )
-    return DatabaseError(f"{subject}: {_first_line(error)}")
+    return DatabaseError(f"{subject}: {first_line(error)}")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What DuckDB says, without the statement that it points into."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from sqlml import objects, pyfunc, sql
-from sqlml.binding import WHOLE
 from sqlml.catalog.records import Version
+from sqlml.database import is_interrupt
 from sqlml.kept import KeptInputs
+from sqlml.keys import is_key
 from sqlml.predictions import Target, hash_check
 from sqlml.pyfunc.verifying import TOLERANCE as ASKED_TOLERANCE
+from sqlml.relation import Relation
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -38,7 +40,7 @@ SEED = 7
 NO_HASH = "no hash of the inputs is stored"
 OTHER_HASH = "the hash was made by a DuckDB that hashes otherwise"
 GONE = "the key has left the source, and only a hash of the inputs was kept"
-NO_SOURCE = "the source cannot be read any more, and only a hash of the inputs was kept"
+NO_SOURCE = "the source cannot be read any more ({problem}), and only a hash of the inputs was kept"
 AGAIN = "it was scored again since, and the inputs of then were not kept"
 OTHERS = "the source has other inputs now"
 
@@ -50,6 +52,14 @@ class Chosen:
     key: Sequence[str] | None = None
     sample: int | None = None
     as_of: datetime | None = None
+
+
+class AnswerFailed(Exception):
+    """DuckDB failed, and ended the transaction, over the rows of `source` (or, without a relation, over what it is)."""
+
+    def __init__(self, source: str, relation: Relation | None, error: Exception) -> None:
+        super().__init__(str(error))
+        self.source, self.relation, self.error = source, relation, error
 
 
 def tolerance_of(connection: Connection, version: Version) -> float:
@@ -67,9 +77,15 @@ def recomputed(
     chosen: Chosen,
     askers: pyfunc.Askers,
     *,
-    source_is_there: bool,
+    source_problem: str | None,
 ) -> Iterator[str]:
-    """A temporary table with a row for each prediction chosen: id, keys, outcome, why, difference."""
+    """A temporary table with a row for each prediction chosen: id, keys, outcome, why, difference.
+
+    `source_problem`: why the source is not to be read, None where it is.
+
+    Raises:
+        AnswerFailed: predictions could not be compared with the source's rows.
+    """
     import duckdb
 
     work = _Work(connection, version, target, chosen, askers, tolerance_of(connection, version))
@@ -79,7 +95,7 @@ def recomputed(
         if target.kept is not None:
             work.compare_kept(target.kept)
         if target.keep != "none":
-            work.compare_source(source_is_there)
+            work.compare_source(source_problem)
         else:
             work.decide(sql.text(NOT_KEPT), sql.text(NO_HASH))
         yield OUTCOME
@@ -193,9 +209,12 @@ class _Work:
         finally:
             self.connection.execute(sql.drop_object("TABLE", ("temp", f"{ANSWERED} kept")))
 
-    def compare_source(self, source_is_there: bool) -> None:
+    def compare_source(self, problem: str | None) -> None:
         """By the source's present rows, where their hash is that of the prediction."""
-        self._list_undecided()
+        import duckdb
+
+        if not self._list_undecided():
+            return  # the source is not needed, and may not be readable
         p, k, s = "sqlml p", "sqlml k", "sqlml s"
         no_hash = exp.Is(this=sql.column("input_hash", p), expression=exp.Null())
         moment = self.chosen.as_of
@@ -207,15 +226,20 @@ class _Work:
             (no_hash, sql.text(NO_HASH)),
             (exp.Not(this=sql.column(COMPARABLE, p)), sql.text(OTHER_HASH)),
         ]
-        if not source_is_there:
-            self.decide(sql.text(NOT_KEPT), sql.case(reasons, sql.text(NO_SOURCE)))
+        if problem is not None:
+            self.decide(sql.text(NOT_KEPT), sql.case(reasons, sql.text(problem)))
             return
         source = sql.named(self.target.relation.node, "sqlml r")
         keys = [
             exp.EQ(this=sql.column(key, "sqlml r"), expression=sql.column(key, "sqlml c")) for key in self.target.keys
         ]
         listed = exp.select("1").from_(sql.named(sql.table(LEFT), "sqlml c")).where(sql.all_of(keys))
-        self._answer(sql.render(exp.select("*").from_(source).where(exp.Exists(this=listed))))
+        try:
+            self._answer(sql.render(exp.select("*").from_(source).where(exp.Exists(this=listed))))
+        except duckdb.Error as error:
+            if is_interrupt(error):
+                raise
+            raise AnswerFailed(self.version.source or "", self.target.relation, error) from error
         there = exp.select(*(sql.column(key) for key in self.target.keys)).from_(sql.table(ANSWERED)).distinct()
         self._make(f"{ANSWERED} keys", sql.render(there))
         try:
@@ -279,10 +303,13 @@ class _Work:
         columns = [ID, OUTCOME, WHY, DIFFERENCE, *(f"{OUTCOME} {n}" for n, _ in enumerate(self.target.outputs))]
         self.connection.execute(sql.insert_select((OUTCOME,), columns, query))
 
-    def _list_undecided(self) -> None:
+    def _list_undecided(self) -> bool:
+        """Whether there are any."""
         decided = exp.select(sql.column(ID)).from_(sql.table(OUTCOME))
         undecided = exp.Not(this=exp.In(this=sql.column(ID), query=decided.subquery()))
         self._make(LEFT, sql.render(exp.select(exp.Star()).from_(sql.table(CHOSEN)).where(undecided)))
+        some = exp.select("1").from_(sql.table(LEFT)).limit(1)
+        return self.connection.execute(sql.render(some)).fetchone() is not None
 
     def _keys_left(self) -> str:
         keys = exp.select(*(sql.column(key) for key in self.target.keys)).distinct()
@@ -371,24 +398,3 @@ def _close(a: exp.Expression, b: exp.Expression, tolerance: float) -> exp.Expres
     finite = exp.LT(this=apart.copy(), expression=sql.double(float("inf")))  # two infinities are no number apart
     same = exp.NullSafeEQ(this=a.copy(), expression=b.copy())
     return sql.call("coalesce", sql.any_of([same, sql.all_of([near, finite])]), exp.false())
-
-
-def is_key(keys: Sequence[str], types: Sequence[str], values: Sequence[str] | None = None) -> exp.Expression:
-    """Whether the key columns have these values: texts as the columns' types read them, nothing where they cannot.
-
-    Without values they are the statement's parameters, so that no message of DuckDB's repeats them.
-    """
-    found: list[exp.Expression] = []
-    for number, (key, kind) in enumerate(zip(keys, types, strict=True)):
-        given = sql.parameter(number + 1) if values is None else sql.text(values[number])
-        read = sql.try_cast(given, kind)
-        column = sql.column(key)
-        if (
-            kind == "VARCHAR"
-        ):  # to the letter, whatever collation the source or the connection has: stored keys have none
-            column = exp.Collate(this=column, expression=sql.identifier("binary"))
-        found.append(exp.EQ(this=column, expression=read))
-        if kind.split("(")[0] in WHOLE | {"DECIMAL"}:  # DuckDB reads '12.4' as the BIGINT 12
-            number_given = sql.try_cast(given.copy(), "DOUBLE")
-            found.append(exp.EQ(this=number_given, expression=sql.try_cast(read.copy(), "DOUBLE")))
-    return sql.all_of(found)

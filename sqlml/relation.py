@@ -12,7 +12,7 @@ from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
 from sqlml import sql
-from sqlml.database import translated
+from sqlml.database import first_line, is_interrupt, translated
 from sqlml.errors import BindingError, KeyRefused, UsageError, choices
 from sqlml.parsing import parsed
 
@@ -206,6 +206,20 @@ def can_hold(connection: Connection, stored: str, given: str) -> bool:
 def count(connection: Connection, relation: Relation) -> int:
     row = connection.execute(sql.render(exp.select("count(*)").from_(relation.node))).fetchone()
     return int(row[0]) if row else 0
+
+
+def why_unreadable(connection: Connection, relation: Relation) -> str | None:
+    """What DuckDB says when every value is read: a view may fail on one of its rows. None where that works."""
+    import duckdb
+
+    whole = sql.call("max", sql.call("hash", sql.column("sqlml r")))
+    try:
+        connection.execute(sql.render(exp.select(whole).from_(sql.named(relation.node, "sqlml r")))).fetchone()
+    except duckdb.Error as error:
+        if is_interrupt(error):
+            raise
+        return first_line(error)
+    return None
 
 
 def check_keys(

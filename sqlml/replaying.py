@@ -20,8 +20,9 @@ from sqlml.catalog import activity, collected, records
 from sqlml.catalog.records import Deployment, Version
 from sqlml.connecting import prepare_connection
 from sqlml.convert.pyfunc import Policy
-from sqlml.database import atomic, refuse_open_transaction
-from sqlml.errors import BindingError, NotDeployed, UsageError
+from sqlml.database import atomic, refuse_open_transaction, translated
+from sqlml.errors import BindingError, DatabaseError, NotDeployed, UsageError
+from sqlml.keys import key_values
 from sqlml.predictions import Target, target_of, target_on
 from sqlml.recomputing import (
     CHANGED,
@@ -29,6 +30,7 @@ from sqlml.recomputing import (
     DIFFERENCE,
     EQUAL,
     ID,
+    NO_SOURCE,
     NOT_KEPT,
     OUTCOME,
     RECOMPUTED,
@@ -36,18 +38,22 @@ from sqlml.recomputing import (
     STORED,
     UNEQUAL,
     WHY,
+    AnswerFailed,
     Chosen,
     recomputed,
 )
-from sqlml.relation import Relation, table_exists
+from sqlml.relation import Relation, table_exists, why_unreadable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
-Bytes = bytes | bytearray | memoryview
 SAMPLE = 1_000
+LARGEST_SAMPLE = 1_000_000_000
+"""What DuckDB draws at most."""
 SHOWN = 20
 """Predictions that are not equal, of each version, beside the counts."""
+Unread = dict[str, str]
+"""Sources that cannot be read, as versions name them, and what DuckDB says."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,10 @@ def replay(
     refuse_open_transaction(connection)
     if (key is not None) + (sample is not None) + all_rows > 1 or (sample is not None and sample < 1):
         raise UsageError("replay takes a key, a sample of at least one row, or all rows.")
+    if sample is not None and sample > LARGEST_SAMPLE:
+        raise UsageError(
+            f"A sample has at most {LARGEST_SAMPLE:,} rows.", hint="To replay every prediction, use --all."
+        )
     if as_of is not None and version is not None:
         raise UsageError("The version that was active at a moment is known: leave the version out.")
     prepare_connection(connection)
@@ -136,15 +146,10 @@ def replay(
     values = None if key is None else key_values(key)
     chosen = Chosen(values, None if values is not None or all_rows else sample or SAMPLE, moment)
     versions = _versions(connection, deployment, version, moment)
-    done: list[ReplayedVersion] = []
-    rows: list[ReplayedRow] = []
     log = partial(_ignore)
-    with pyfunc.askers(connection, policy, log) as askers, atomic(connection, deployment.name):
-        for one in versions:
-            summary, found = _replay_version(connection, one, chosen, askers)
-            done.append(summary)
-            rows += found
-        notes = _external(connection, deployment.name)
+    with pyfunc.askers(connection, policy, log) as askers:
+        found, notes = _replay_all(connection, deployment, versions, chosen, askers)
+    done, rows = [summary for summary, _ in found], [row for _, some in found for row in some]
     if values is not None and not rows and not any(v.skipped for v in done):
         raise NotDeployed(_nothing(deployment, versions, values, moment), hint="Check the key, or see sqlml status.")
     return Replay(deployment.name, moment, tuple(done), tuple(rows), tuple(notes))
@@ -152,27 +157,6 @@ def replay(
 
 def _ignore(_: str) -> None:
     """Nobody follows a replay."""
-
-
-def key_values(key: Sequence[object] | object) -> tuple[str, ...]:
-    """The values of a key as texts, which the key columns' types read.
-
-    Raises:
-        UsageError: one of them is NULL, which is no key.
-    """
-    values = list(key) if isinstance(key, Sequence) and not isinstance(key, str | Bytes) else [key]
-    if any(value is None for value in values):
-        raise UsageError("NULL is no key: a row without a key is never predicted.")
-    return tuple(_as_blob(bytes(value)) if isinstance(value, Bytes) else str(value) for value in values)
-
-
-def _as_blob(value: bytes) -> str:
-    r"""As DuckDB spells a BLOB, and reads it from a text.
-
-    >>> print(_as_blob(b"k3\x00\xff'"))
-    k3\x00\xFF\x27
-    """
-    return "".join(chr(b) if 32 <= b < 127 and b not in b"\\'\"" else f"\\x{b:02X}" for b in value)
 
 
 def moment_of(given: datetime | str) -> datetime:
@@ -183,18 +167,16 @@ def moment_of(given: datetime | str) -> datetime:
     >>> moment_of("2026-03-01 12:30+02:00")
     datetime.datetime(2026, 3, 1, 10, 30)
     """
-    if isinstance(given, str):
-        try:
-            found = datetime.fromisoformat(given.strip())
-        except ValueError as error:
-            raise UsageError(
-                f"{given!r} is no moment.", hint="Write 2026-03-01 (its end) or 2026-03-01T12:30, in UTC."
-            ) from error
-        if re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", given.strip()):
+    hint = "Write 2026-03-01 (its end) or 2026-03-01T12:30, in UTC."
+    try:
+        found = datetime.fromisoformat(given.strip()) if isinstance(given, str) else given
+        if isinstance(given, str) and re.fullmatch(r"\d{4}-?\d{2}-?\d{2}", given.strip()):
             found += timedelta(days=1)
-    else:
-        found = given
-    return found if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
+        return found if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
+    except ValueError as error:
+        raise UsageError(f"{given!r} is no moment.", hint=hint) from error
+    except OverflowError as error:  # the end of 9999-12-31, and zones that lead over an end
+        raise UsageError(f"{str(given)!r} is no moment of the years 1 to 9999 in UTC.", hint=hint) from error
 
 
 def _versions(
@@ -216,8 +198,31 @@ def _versions(
     return found
 
 
+def _replay_all(
+    connection: Connection,
+    deployment: Deployment,
+    versions: Sequence[Version],
+    chosen: Chosen,
+    askers: pyfunc.Askers,
+) -> tuple[list[tuple[ReplayedVersion, list[ReplayedRow]]], list[str]]:
+    """In one transaction. A source that cannot be read ends it: then all of it again, without that source."""
+    unread: Unread = {}
+    while True:
+        try:
+            with atomic(connection, deployment.name):
+                found = [_replay_version(connection, one, chosen, askers, unread) for one in versions]
+                return found, _external(connection, deployment.name)
+        except AnswerFailed as failed:
+            relation = failed.relation
+            problem = str(failed.error) if relation is None else why_unreadable(connection, relation)
+            if problem is None:  # then it is the model's
+                with translated(deployment.name):
+                    raise failed.error from failed
+            unread[failed.source] = problem
+
+
 def _replay_version(
-    connection: Connection, version: Version, chosen: Chosen, askers: pyfunc.Askers
+    connection: Connection, version: Version, chosen: Chosen, askers: pyfunc.Askers, unread: Unread
 ) -> tuple[ReplayedVersion, list[ReplayedRow]]:
     nothing = ReplayedVersion(version.version, version.resolved, version.keeps, 0, {}, {}, None)
     if version.prediction_table is None:
@@ -235,20 +240,26 @@ def _replay_version(
             f" {len(version.key_columns)} values, and {len(chosen.key)} were given.",
             hint="Separate the values with commas, or name another version.",
         )
-    target, is_there = _target(connection, version)
-    with recomputed(connection, version, target, chosen, askers, source_is_there=is_there) as outcomes:
+    target, problem = _target(connection, version, unread)
+    with recomputed(connection, version, target, chosen, askers, source_problem=problem) as outcomes:
         summary = _summary(connection, nothing, outcomes)
         is_shown = chosen.key is not None
         rows = _rows(connection, version, target, None if is_shown else UNEQUAL)
     return summary, rows
 
 
-def _target(connection: Connection, version: Version) -> tuple[Target, bool]:
-    """With the source as it is; where it is gone, or has other columns, without it."""
-    try:
-        return target_of(connection, version), True
-    except BindingError:
-        return target_on(connection, version, Relation((version.source or "",), "table", {})), False
+def _target(connection: Connection, version: Version, unread: Unread) -> tuple[Target, str | None]:
+    """With the source as it is, or with why it is not to be read: gone, with other columns, a view that fails."""
+    source = version.source or ""
+    problem = unread.get(source)
+    if problem is None:
+        try:
+            return target_of(connection, version), None
+        except BindingError as error:
+            problem = error.message
+        except DatabaseError as error:  # a view over what is gone
+            raise AnswerFailed(source, None, error) from error
+    return target_on(connection, version, Relation((source,), "missing", {})), NO_SOURCE.format(problem=problem)
 
 
 def _summary(connection: Connection, nothing: ReplayedVersion, outcomes: str) -> ReplayedVersion:

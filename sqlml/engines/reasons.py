@@ -96,14 +96,19 @@ def _entry(item: str, value: exp.Expression, kind: str = "") -> exp.Expression:
 
 
 def _is_key(behind: Behind, columns: Sequence[str], alias: str) -> exp.Expression:
-    """The argument is compared as it is, so that 12.5 is no BIGINT; a text key is compared with the argument's text."""
+    """Texts and numbers are compared by the argument's text, as `sqlml why` reads it: DuckDB takes '3.7' for the BIGINT 4,
+    and true for 1."""
     found: list[exp.Expression] = []
     for column, kind, name in zip(columns, behind.keys.values(), parameters(behind.keys), strict=True):
-        given = sql.column(name)
-        is_text = kind.split("(")[0] in TEXT_KEYS
-        found.append(
-            exp.EQ(this=sql.column(column, alias), expression=sql.cast(given, "VARCHAR") if is_text else given)
-        )
+        base, given = kind.split("(")[0], sql.column(name)
+        if base in TEXT_KEYS | NUMBERS - {"BOOLEAN"}:
+            given = sql.cast(given, "VARCHAR")
+        if base in WHOLE | {"DECIMAL"}:
+            number, given = sql.try_cast(given, "DOUBLE"), sql.try_cast(given.copy(), kind)
+            found.append(exp.EQ(this=number, expression=sql.cast(given.copy(), "DOUBLE")))
+        elif base in NUMBERS - {"BOOLEAN"}:
+            given = sql.try_cast(given, kind)
+        found.append(exp.EQ(this=sql.column(column, alias), expression=given))
     return sql.all_of(found)
 
 
@@ -234,7 +239,7 @@ STEPS = {
                 THEN 'the logarithm of the prediction'
             ELSE 'the score before the model''s link' END
         WHEN abs(c.score - p.positive) <= 1e-5 THEN 'probability'
-        WHEN abs(1 / (1 + exp(least(-c.score, 700e0))) - p.positive) <= 1e-5 THEN 'log-odds'
+        WHEN a.rule IS NOT NULL AND abs(1 / (1 + exp(least(-c.score, 700e0))) - p.positive) <= 1e-5 THEN 'log-odds'
         ELSE 'the class''s own score' END AS unit
         FROM "sqlml asked" AS a, "sqlml said" AS s LEFT JOIN "sqlml score" AS c ON true
         LEFT JOIN "sqlml stored" AS p ON true""",
@@ -246,7 +251,7 @@ FLIPS = """UNION ALL SELECT 6, row_number() OVER (ORDER BY coalesce(NOT f.inside
         f.column_name, f.value, f.distance, 'from ' || coalesce(f.before, 'NULL') || ' gives ' || f.becomes
         || CASE WHEN NOT f.inside THEN '; beyond what the source has' ELSE '' END
         || CASE WHEN f.is_rough THEN '; of the values that were tried' ELSE '' END FROM "sqlml flips" AS f
-UNION ALL SELECT 6, 0, 'flip', NULL, NULL, NULL, 'no change of one input within what the source has gives another label'
+UNION ALL SELECT 6, 0, 'flip', NULL, NULL, NULL, 'no change of one input that was tried here gives another label; sqlml why tries more'
     FROM "sqlml label" AS l WHERE l.label IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "sqlml flips")
 """
 ROWS = """SELECT section, item, value, number, note FROM (

@@ -12,7 +12,7 @@ from sqlml import sql
 from sqlml.catalog import records
 from sqlml.deploy.switch import followers
 from sqlml.forgetting.subject import KeyTable, Subject, source_of, subject_of, tables
-from sqlml.recomputing import is_key
+from sqlml.keys import is_key
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection

@@ -16,8 +16,7 @@ from sqlml.errors import Conflict
 from sqlml.forgetting import elsewhere, texts
 from sqlml.forgetting.erased import Erased, Forgotten
 from sqlml.forgetting.subject import KeyTable, refuse_no_key, subject_of, tables
-from sqlml.recomputing import is_key
-from sqlml.replaying import key_values
+from sqlml.keys import is_key, key_values
 from sqlml.spelling import naming
 
 if TYPE_CHECKING:

@@ -14,14 +14,15 @@ from sqlglot import exp
 from sqlml import sql
 from sqlml.catalog import records
 from sqlml.catalog.records import Version
-from sqlml.database import translated
+from sqlml.database import first_line, translated
 from sqlml.errors import BindingError, DatabaseError, NotDeployed, UsageError, choices
+from sqlml.keys import is_key, key_values
 from sqlml.lineage.columns import Edge, label
 from sqlml.lineage.edges import dataset_name
 from sqlml.lineage.present import edges_of
 from sqlml.lineage.references import fold
 from sqlml.registry import StoreManifest
-from sqlml.relation import find, split_name
+from sqlml.relation import find, own_table, split_name
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -294,11 +295,12 @@ def of_key(connection: Connection, name: str, key: Sequence[object]) -> KeyLinea
             hint="Deploy it with --table and --key to have predictions that can be traced.",
         )
     versions.sort(key=lambda v: (v.version != deployment.active_version, -v.version))
+    values = key_values(key)
     found: list[Prediction] = []
     for version in versions:
-        found += _predictions(connection, version, key)
+        found += _predictions(connection, version, values)
     columns = deployment.key_columns or versions[0].key_columns
-    named = dict(zip(columns, map(str, key), strict=False))
+    named = dict(zip(columns, values, strict=False))
     if not found:
         shown = ", ".join(f"{column} = {value}" for column, value in named.items())
         raise DatabaseError(
@@ -308,7 +310,7 @@ def of_key(connection: Connection, name: str, key: Sequence[object]) -> KeyLinea
     return KeyLineage(deployment.name, named, tuple(found))
 
 
-def _predictions(connection: Connection, version: Version, key: Sequence[object]) -> list[Prediction]:
+def _predictions(connection: Connection, version: Version, key: Sequence[str]) -> list[Prediction]:
     if len(key) != len(version.key_columns):
         raise UsageError(
             f"The key of {version.deployment} has {len(version.key_columns)} columns"
@@ -317,21 +319,22 @@ def _predictions(connection: Connection, version: Version, key: Sequence[object]
         )
     if not has_table(connection, version):
         return []
-    is_key = sql.all_of(
-        [exp.EQ(this=sql.column(column), expression=exp.Placeholder()) for column in version.key_columns]
-    )
-    query = exp.select("*").from_(sql.table(version.deployment, version.prediction_table or "")).where(is_key)
     import duckdb
 
+    stored = own_table(connection, (version.deployment, version.prediction_table or ""))
+    kinds = [stored.types[column] for column in version.key_columns]
     try:
-        result = connection.execute(sql.render(query), [str(value) for value in key])
-        names = [column[0] for column in result.description or ()]
-        rows = result.fetchall()
+        typed = exp.select(*(sql.cast(sql.parameter(number), kind) for number, kind in enumerate(kinds, 1)))
+        connection.execute(sql.render(typed), list(key))
     except duckdb.ConversionException as error:
         raise UsageError(
-            f"{', '.join(map(str, key))!r} is no key of {version.deployment}: {str(error).splitlines()[0]}",
+            f"{', '.join(key)!r} is no key of {version.deployment}: {first_line(error)}",
             hint=f"The key is {', '.join(version.key_columns)}.",
         ) from error
+    query = exp.select("*").from_(stored.node).where(is_key(version.key_columns, kinds))
+    result = connection.execute(sql.render(query), list(key))
+    names = [column[0] for column in result.description or ()]
+    rows = result.fetchall()
     return [_prediction(connection, version, dict(zip(names, row, strict=True))) for row in rows]
 
 

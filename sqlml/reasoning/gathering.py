@@ -17,9 +17,10 @@ from sqlml.catalog.records import Deployment, Version
 from sqlml.catalog.turning import turning_of
 from sqlml.compile.turning import Turning
 from sqlml.connecting import prepare_connection
-from sqlml.database import refuse_open_transaction
+from sqlml.database import first_line, is_interrupt, refuse_open_transaction
 from sqlml.engines.surface import class_fields
-from sqlml.errors import BindingError, NotDeployed, UsageError
+from sqlml.errors import BindingError, DatabaseError, NotDeployed, UsageError
+from sqlml.keys import key_values
 from sqlml.predictions import Target, hash_check, target_of, target_on
 from sqlml.reasoning import record
 from sqlml.reasoning.asking import Answer, Asker
@@ -27,10 +28,10 @@ from sqlml.reasoning.contributions import NONE, contributions
 from sqlml.reasoning.facts import BY_HASH, KEPT, UNKNOWN, Contributions, Flips, Input, Inputs, Predicted, Why
 from sqlml.reasoning.flips import flips
 from sqlml.reasoning.grids import grid_of
-from sqlml.reasoning.rows import Kept, Values, closest_keys, kept_row, source_row, stored_row
+from sqlml.reasoning.rows import Kept, Values, as_source_holds, closest_keys, kept_row, source_row, stored_row
 from sqlml.reasoning.spread import spreads
 from sqlml.relation import Relation, table_exists
-from sqlml.replaying import key_values, moment_of
+from sqlml.replaying import moment_of
 from sqlml.signature import Column, Signature
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _target(connection: Connection, version: Version, values: Sequence[str]) -> 
         )
     try:
         return target_of(connection, version), None
-    except BindingError as error:
+    except (BindingError, DatabaseError) as error:  # gone, with other columns, or a view over what is gone
         return target_on(connection, version, Relation((version.source or "",), "missing", {})), error.message
 
 
@@ -187,10 +188,17 @@ class _Asked:
         return Asker(self.connection, self.signature, inputs, self.target.rows_query, predicts=not self.is_asked)
 
     def _now(self, place: int | None) -> Values | None:
-        if self.problem is not None:
-            self.notes.append(f"The source cannot be read any more: {self.problem}")
-            return None
-        return source_row(self.connection, self.target, self.signature, self.values, place)
+        import duckdb
+
+        if self.problem is None:
+            try:
+                return source_row(self.connection, self.target, self.signature, self.values, place)
+            except duckdb.Error as error:  # a view may fail on its own rows
+                if is_interrupt(error):
+                    raise
+                self.problem = first_line(error)
+        self.notes.append(f"The source cannot be read any more: {self.problem}")
+        return None
 
     def _then(self, stored: dict[str, Any] | None, place: int | None) -> tuple[Kept | None, dict[str, Any] | None]:
         """(the inputs that were kept, the stored row if it is what was said)."""
@@ -205,7 +213,11 @@ class _Asked:
         if self.target.kept is None or until is None:
             return None, stored
         kept = self.target.kept
-        return kept_row(self.connection, self.target, kept, self.signature, self.values, until, stored, place), stored
+        found = kept_row(self.connection, self.target, kept, self.signature, self.values, until, stored, place)
+        if found is not None and self.problem is None:
+            held = as_source_holds(self.connection, self.signature, found.inputs, self.target.relation)
+            found = replace(found, inputs=held)
+        return found, stored
 
     def _said(
         self, stored: dict[str, Any] | None, then: Kept | None, asker: Asker | None, unreadable: str | None
@@ -319,6 +331,11 @@ class _Asked:
         of_text = [grid_of(c, kind) is None for c, kind in zip(self.signature.columns, asker.base.types, strict=True)]
         relation = None if self.problem is not None else self.target.relation
         known = spreads(self.connection, relation, self.signature, of_text)
+        if known.problem is not None:
+            self.notes.append(
+                f"What values {self.target.relation.label} has is not known, nor how far changes are: reading all its rows"
+                f" fails ({known.problem}). Mend the row or the view."
+            )
         return flips(asker, self.signature, found, known, self.version.threshold)
 
     def _turning(self) -> tuple[Turning, ...] | str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 from sqlml import sql
+from sqlml.binding import WHOLE
 from sqlml.kept import KeptInputs
+from sqlml.keys import is_key
 from sqlml.parsing import parsed
 from sqlml.predictions import Target
-from sqlml.recomputing import is_key
+from sqlml.relation import Relation
 from sqlml.signature import Signature
 
 if TYPE_CHECKING:
@@ -114,6 +116,25 @@ def kept_row(
     if inputs is None:
         return None
     return Kept(inputs, stamp["input_hash"], stamp[kept.unreadable], stamp["scored_at"], str(stamp["scoring_id"]))
+
+
+def as_source_holds(connection: Connection, signature: Signature, inputs: Values, relation: Relation) -> Values:
+    """Kept numbers in the types of the source's columns, where these hold them as they are: what a column could be instead
+    is what the source could have."""
+    types = {name.lower(): kind for name, kind in relation.types.items()}
+    kinds = [types.get(column.name.lower(), column.type) for column in signature.columns]
+    checks: list[exp.Expression] = []
+    for number, (column, kind) in enumerate(zip(signature.columns, kinds, strict=True), 1):
+        holds: exp.Expression = exp.false()
+        if not column.is_text and kind.split("(")[0] in WHOLE | {"DECIMAL", "FLOAT"}:
+            text = sql.parameter(number)
+            through = sql.try_cast(sql.try_cast(text, kind), column.type)
+            holds = exp.NullSafeEQ(this=through, expression=sql.try_cast(text.copy(), column.type))
+        checks.append(sql.all_of([holds, exp.NullSafeEQ(this=sql.parameter(number), expression=sql.parameter(number))]))
+    row = connection.execute(parsed(connection, sql.render(exp.select(*checks))), list(inputs.texts)).fetchone() or ()
+    return replace(
+        inputs, types=tuple(k if held else own for k, held, own in zip(kinds, row, inputs.types, strict=True))
+    )
 
 
 def _number(connection: Connection, query: str, given: Sequence[object]) -> int | None:

@@ -12,6 +12,7 @@ import numpy as np
 from sqlglot import exp
 
 from sqlml import sql
+from sqlml.database import first_line, is_interrupt
 from sqlml.parsing import parsed
 from sqlml.relation import Relation
 from sqlml.signature import Signature
@@ -44,6 +45,8 @@ class Spreads:
     columns: tuple[Spread, ...]
     rows: str
     """Which rows they are of, in words."""
+    problem: str | None = None
+    """Why the source's rows could not be read: a view may fail on one of them, and not on the one that was asked about."""
 
 
 NOTHING = Spread(None, None, None, None, False, frozenset())
@@ -53,8 +56,20 @@ def spreads(
     connection: Connection, relation: Relation | None, signature: Signature, of_text: Sequence[bool]
 ) -> Spreads:
     """Of each of the model's columns; `of_text` says which are texts (or true and false)."""
+    import duckdb
+
+    nothing = Spreads((NOTHING,) * len(signature.columns), "no rows")
     if relation is None:
-        return Spreads((NOTHING,) * len(signature.columns), "no rows")
+        return nothing
+    try:
+        return _measured(connection, relation, signature, of_text)
+    except duckdb.Error as error:
+        if is_interrupt(error):
+            raise
+        return replace(nothing, problem=first_line(error))
+
+
+def _measured(connection: Connection, relation: Relation, signature: Signature, of_text: Sequence[bool]) -> Spreads:
     rows, said = _rows(connection, relation)
     numbers = [i for i, is_text in enumerate(of_text) if not is_text]
     texts = [i for i, is_text in enumerate(of_text) if is_text]

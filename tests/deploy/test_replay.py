@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 import sqlml
-from sqlml import cli
+from sqlml import cli, lineage
 from sqlml.errors import NotDeployed, UsageError
 from tests.deploy import pyfuncs
 from tests.deploy.conftest import fill
@@ -20,6 +20,7 @@ from tests.deploy.test_faults import change_customers
 from tests.deploy.test_keep import HOSTILE, deploy, outcomes
 
 pytestmark = pytest.mark.usefixtures("converted")
+BEHIND = timezone(timedelta(hours=-5))
 
 
 @pytest.fixture
@@ -213,6 +214,31 @@ def test_keys_are_read_as_their_columns_types(connection: Any, key: Any, error: 
         return
     with pytest.raises(error):
         sqlml.replay(connection, "churn", key=key)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["9999-12-31", "0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-05:00", datetime.max.replace(tzinfo=BEHIND)],
+)
+def test_a_moment_that_leads_over_an_end_of_time_is_a_usage_error(connection: Any, moment: Any) -> None:
+    deploy(connection)
+    for ask in (lambda: sqlml.why(connection, "churn", 3, as_of=moment), lambda: replayed(connection, as_of=moment)):
+        with pytest.raises(UsageError, match="no moment of the years 1 to 9999"):
+            ask()
+
+
+def test_more_rows_than_can_be_drawn_and_a_key_that_is_no_text_are_usage_errors(connection: Any) -> None:
+    deploy(connection)
+    with pytest.raises(UsageError, match="at most 1,000,000,000 rows"):
+        replayed(connection, all_rows=False, sample=99999999999999999999)
+    asked = [
+        lambda: sqlml.replay(connection, "churn", key="\udcff"),
+        lambda: sqlml.why(connection, "churn", "\udcff"),
+        lambda: lineage.of_key(connection, "churn", ["\udcff"]),
+    ]
+    for ask in asked:
+        with pytest.raises(UsageError, match=r"'\\udcff' is no key: these bytes are no UTF-8 text"):
+            ask()
 
 
 def test_a_model_that_is_asked_is_asked_again(customer_rows: object, tmp_path: Path, monkeypatch: Any) -> None:
