@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from sqlglot import exp
 
 from sqlml import sql
+from sqlml.lineage.macros import chain
 from sqlml.lineage.references import (
     NOTHING,
     Columns,
@@ -305,7 +306,7 @@ class _Scope:
         """A function, which may be a macro: of a row given to it, only the fields that it reads. What stands before its
         name with a dot is its schema, or its first argument (`fee.abs()`), as DuckDB has it: a macro of that schema goes
         before a column."""
-        before, function = _chain(node)
+        before, function = chain(node)
         called = function if isinstance(function, exp.Anonymous) else function.find(exp.Anonymous)
         if called is None or not (before or function is called):
             return union([*self._not_followed(node), *(self.references(c, shadowed) for c in node.iter_expressions())])
@@ -372,20 +373,6 @@ class _Scope:
             if found is not None:
                 return found
         return None
-
-
-def _chain(node: exp.Expr) -> tuple[tuple[str, ...], exp.Expr]:
-    """`a.b.f(x)` as a, b and f(x); anything else as nothing and itself."""
-    if isinstance(node, exp.Column):
-        return tuple(part.name for part in node.parts[:-1]), node.this
-    names: list[str] = []
-    before = node.this if isinstance(node, exp.Dot) else None
-    while isinstance(before, exp.Dot) and isinstance(before.expression, exp.Identifier):
-        names.insert(0, before.expression.name)
-        before = before.this
-    if before is None or not isinstance(before, exp.Identifier):
-        return (), node
-    return (before.name, *names), node.expression
 
 
 def _items(star: exp.Expr, name: str) -> list[exp.Expr]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from sqlglot.errors import SqlglotError
 
 from sqlml.lineage.binder import Names, bind_query
-from sqlml.lineage.objects import Objects, Path, parse, view_query
+from sqlml.lineage.macros import Macros
+from sqlml.lineage.objects import Objects, Path, folded, parse, view_query
 from sqlml.lineage.references import Columns, Output, Ref, fold, opaque
 from sqlml.relation import Relation
 
@@ -61,6 +62,7 @@ def trace(connection: Connection, relation: Relation, columns: Iterable[str] | N
     if relation.kind == "file":
         return ()
     objects = Objects(connection)
+    macros = Macros(objects)
     start = path_of(relation, objects.home)
     waiting = [Ref(start, column) for column in (relation.types if columns is None else columns)]
     views: dict[Path, tuple[Output, ...]] = {}
@@ -71,11 +73,11 @@ def trace(connection: Connection, relation: Relation, columns: Iterable[str] | N
         if column in seen:
             continue
         seen.add(column)
-        spelled, statement = objects.relations.get(_folded(column.parts), (column.parts, None))
+        spelled, statement = objects.relations.get(folded(column.parts), (column.parts, None))
         if statement is None:
             continue
         if spelled not in views:
-            views[spelled] = view_columns(objects, spelled, statement)
+            views[spelled] = view_columns(macros, spelled, statement)
         output = next(output for output in views[spelled] if fold(output.name) == fold(column.column))
         to = label(spelled, output.name, home=objects.home)
         if not output.references:
@@ -95,20 +97,16 @@ def path_of(relation: Relation, home: str) -> Path:
     return parts[0], parts[1], parts[2]
 
 
-def _folded(path: Path) -> Path:
-    return fold(path[0]), fold(path[1]), fold(path[2])
-
-
-def view_columns(objects: Objects, path: Path, statement: str) -> tuple[Output, ...]:
+def view_columns(macros: Macros, path: Path, statement: str) -> tuple[Output, ...]:
     """The view's columns, under the names that DuckDB gives them, with what each refers to."""
-    names = objects.columns(path)
-    columns = _bound(objects, path, statement, names)
+    names = macros.objects.columns(path)
+    columns = _bound(macros, path, statement, names)
     if columns.outputs is None:
         return tuple(Output(name, columns.all) for name in names)
     return tuple(output._replace(name=name) for name, output in zip(names, columns.outputs, strict=True))
 
 
-def _bound(objects: Objects, path: Path, statement: str, names: tuple[str, ...]) -> Columns:
+def _bound(macros: Macros, path: Path, statement: str, names: tuple[str, ...]) -> Columns:
     if len(statement) > LONGEST_VIEW:
         return opaque(f"the view {path[2]} is longer than {LONGEST_VIEW} characters")
     try:
@@ -117,9 +115,9 @@ def _bound(objects: Objects, path: Path, statement: str, names: tuple[str, ...])
         found = bind_query(
             query,
             Names(
-                find=lambda parts: objects.find(parts, database=path[0], schema=path[1]),
-                used_fields=objects.used_fields,
-                is_macro=objects.is_macro,
+                find=lambda parts: macros.objects.find(parts, database=path[0], schema=path[1]),
+                used_fields=lambda function, argument: macros.used_fields(function, argument, path[:2]),
+                is_macro=lambda function: macros.named(function, path[:2]) is not None,
             ),
         )
     except (SqlglotError, RecursionError) as error:
