@@ -56,6 +56,13 @@ class Macros:
         return frozenset(name for _, _, name in self.all) - {fold(name) for (name,) in rows}
 
     @cached_property
+    def aggregates(self) -> frozenset[str]:
+        rows = self.objects.connection.execute(
+            "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
+        ).fetchall()
+        return frozenset(fold(name) for (name,) in rows)
+
+    @cached_property
     def features(self) -> dict[str, frozenset[str]]:
         """Folded name of a deployment -> the input columns of all its versions."""
         if (self.objects.home, "sqlml", "versions") not in self.objects.relations:

@@ -11,7 +11,7 @@ from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
 from sqlml import sql
-from sqlml.lineage.references import Columns, Output, Ref, fold, opaque
+from sqlml.lineage.references import Columns, Output, Ref, Rows, fold, opaque
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -49,7 +49,9 @@ class Objects:
             if found is not None:
                 spelled = found[0]
                 outputs = tuple(Output(name, frozenset({Ref(spelled, name)})) for name in self.columns(spelled))
-                return spelled, Columns(outputs)
+                return spelled, Columns(
+                    outputs, rows=frozenset({Rows(spelled)}), number=frozenset({Rows(spelled, True)})
+                )
         name = ".".join(parts)
         return parts, opaque(f"{name} is no table or view of the databases at hand (a file, or not attached)")
 
@@ -62,6 +64,15 @@ class Objects:
             ).fetchall()
             self.columns_of[path] = tuple(row[0] for row in rows)
         return self.columns_of[path]
+
+    def generated(self, path: Path) -> dict[str, str]:
+        """The generated columns of a table, each with its expression."""
+        rows = self.connection.execute(
+            "SELECT column_name, generation_expression FROM information_schema.columns WHERE is_generated = 'ALWAYS'"
+            " AND table_catalog = ? AND table_schema = ? AND table_name = ?",
+            list(path),
+        ).fetchall()
+        return dict(rows)
 
 
 def folded(path: tuple[str, ...]) -> Path:

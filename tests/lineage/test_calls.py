@@ -57,10 +57,32 @@ VIEWS = {
         {FEE},
     ),
     "rowid of a table": ("SELECT c.rowid AS x, c.fee AS y FROM customers c", {UNKNOWN}, {FEE}),
+    "a parameter with a table's name": (
+        "SELECT list_transform([1], lambda c: c.fee)[1] AS x, list_transform([tenure], lambda fee: fee + 1) AS y"
+        " FROM customers c",
+        {FEE},
+        {TENURE},
+    ),
+    "a parameter with a table's name, whole": (
+        "SELECT list_transform([st], lambda c: risk(c))[1] AS x, list_transform([st], lambda c: c.z)[1] AS y"
+        " FROM (SELECT {'fee': 1, 'tenure': tenure, 'z': 2} AS st, fee FROM customers) c",
+        {TENURE},
+        {TENURE},
+    ),
+    "a field of a row": (
+        "SELECT struct_extract(c, 'fee') + c['fee'] + (c).fee AS x, c['Tenure'] AS y FROM customers c",
+        {FEE},
+        {TENURE},
+    ),
+    "a function called on a function": (
+        "SELECT abs(fee).sqrt() AS x, abs(c.tenure).sqrt() AS y FROM customers c",
+        {FEE},
+        {TENURE},
+    ),
     "what a row that exists says": (
         "SELECT EXISTS(SELECT * FROM customers c WHERE c.fee > o.other) AS x, EXISTS(FROM customers) AS y FROM s.customers o",
         {FEE, OTHER},
-        set(),
+        {UNKNOWN},
     ),
 }
 

@@ -262,3 +262,43 @@ def test_a_macro_that_reads_predictions_itself_is_listed(own: duckdb.DuckDBPyCon
     [listed] = dependents(own, "version", "churn v2").uncertain
 
     assert (listed.deployment, "level reads tables of its own" in listed.why) == ("caller", True)
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        "EXISTS(SELECT 1 FROM churn.current u JOIN customers k USING (customer_id) WHERE u.prediction = 'Yes')",
+        "(SELECT count(*) FROM churn.current u WHERE u.customer_id = c.customer_id AND u.prediction = 'Yes')",
+        "c.customer_id IN (SELECT 1 FROM churn.current u WHERE u.prediction = 'Yes')",
+    ],
+)
+def test_predictions_that_are_only_counted_are_read_too(own: duckdb.DuckDBPyConnection, feature: str) -> None:
+    own.execute(
+        f"CREATE VIEW counted AS SELECT customer_id, ({feature})::VARCHAR AS prediction, tenure FROM customers c"
+    )
+    deploy(own, "counting", 1, RISK, "counted")
+
+    found = dependents(own, "version", "churn v2")
+    column = dependents(own, "column", "churn.current.prediction")
+
+    assert "counting" in [d.deployment for d in found.downstream]
+    assert "counting" in [d.deployment for d in column.found]
+
+
+def test_a_table_that_is_only_counted_is_listed(own: duckdb.DuckDBPyConnection) -> None:
+    own.execute(
+        "CREATE VIEW counted AS SELECT customer_id, (SELECT count(*) FROM churn.current)::VARCHAR AS prediction, tenure"
+        " FROM customers"
+    )
+    deploy(own, "counting", 1, RISK, "counted")
+
+    [listed] = dependents(own, "version", "churn v2").uncertain
+
+    assert "it depends on which rows churn.current has" in listed.why
+
+
+def test_a_generated_column_leads_to_what_it_is_made_of(own: duckdb.DuckDBPyConnection) -> None:
+    own.execute("CREATE TABLE t (customer_id BIGINT, raw BIGINT, prediction VARCHAR, tenure BIGINT AS (raw * 2))")
+    deploy(own, "made", 1, RISK, "t")
+
+    assert [(d.name, d.how) for d in dependents(own, "column", "t.raw").found] == [("made v1", "feature tenure")]
