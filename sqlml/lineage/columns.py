@@ -16,6 +16,7 @@ from sqlml.lineage.objects import Objects, Path, folded, parse, view_query
 from sqlml.lineage.references import (
     Columns,
     From,
+    IfConstant,
     Output,
     Ref,
     References,
@@ -138,9 +139,21 @@ class _Tracing:
                 if statement is not None:
                     columns = self._columns(spelled, statement)
                     waiting += columns.number if reference.how_many else columns.rows
+            elif isinstance(reference, IfConstant):
+                waiting += reference.decides if all(map(self._is_constant, reference.of)) else ()
             elif isinstance(reference, Ref | Unknown):
                 found.add(reference)
         return found, {rows.parts for rows in seen}
+
+    def _is_constant(self, column: Ref) -> bool:
+        """Whether a view makes it of nothing, or of such columns."""
+        spelled, statement = self.macros.objects.relations.get(folded(column.parts), (column.parts, None))
+        outputs = self._columns(spelled, statement).outputs or ()
+        output = next((output for output in outputs if fold(output.name) == fold(column.column)), None)
+        return output is not None and all(
+            isinstance(one, IfConstant) or (isinstance(one, Ref) and self._is_constant(one))
+            for one in output.references
+        )
 
     def of_rows(self) -> tuple[Edge, ...]:
         """Unknown steps of the columns that depend on the rows of something of which no column leads to them."""

@@ -112,8 +112,6 @@ class Scope:
             return self._column([part.name for part in node.parts], shadowed)
         if isinstance(node, exp.Exists):  # what the rows say, or `*`, is nothing to it
             return self._bound(node.this).rows if isinstance(node.this, exp.Query) else unknown(shown(node))
-        if isinstance(node, exp.Identifier) and isinstance(node.parent, exp.Func):  # sqlglot, of fee in abs(fee).sqrt()
-            return self._column([node.name], shadowed)
         if isinstance(node, exp.In | exp.Any | exp.All):
             asked = node.args.get("query") or node.this
             rows = self._bound(asked).rows if isinstance(asked, exp.Query) else NOTHING
@@ -147,7 +145,7 @@ class Scope:
         before a column."""
         before, function = chain(node)
         if before and isinstance(function, exp.Identifier) and not isinstance(node, exp.Column):
-            return self._column([*before, function.name], shadowed)  # sqlglot, of c.fee in abs(c.fee).sqrt()
+            return self._column([*before, function.name], shadowed)  # c.fee, where a lambda has a parameter c
         called = function if isinstance(function, exp.Anonymous) else function.find(exp.Anonymous)
         if called is None or not (before or function is called):
             return union([*self._not_followed(node), *(self.references(c, shadowed) for c in node.iter_expressions())])

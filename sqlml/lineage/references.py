@@ -31,7 +31,14 @@ class Counted(NamedTuple):
     """Stands for what decides which rows a query counts, until that is known: a WHERE may name what is counted."""
 
 
-References = frozenset[Ref | Unknown | Rows | Counted]
+class IfConstant(NamedTuple):
+    """Where these columns turn out to be constants of a view that an outer join may leave out: what decides that it is."""
+
+    of: frozenset[Ref]
+    decides: frozenset[Ref | Unknown | Rows]
+
+
+References = frozenset[Ref | Unknown | Rows | Counted | IfConstant]
 NOTHING: References = frozenset()
 COUNTED: References = frozenset({Counted()})
 
@@ -135,8 +142,13 @@ class From:
     def flagged(self, decides: References) -> None:
         """What an outer join may leave empty: of a column that is made of nothing, that decides whether it is."""
 
+        plain = frozenset(one for one in decides if isinstance(one, Ref | Unknown | Rows))
+
         def shown(output: Output) -> Output:
-            return output if output.references else output._replace(references=decides)
+            refs = frozenset(one for one in output.references if isinstance(one, Ref))
+            known = all(isinstance(one, Ref | IfConstant) for one in output.references)
+            more = plain if not output.references else {IfConstant(refs, plain)} if known else NOTHING
+            return output._replace(references=output.references | more)
 
         self.sources = [
             source

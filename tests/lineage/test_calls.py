@@ -74,11 +74,6 @@ VIEWS = {
         {FEE},
         {TENURE},
     ),
-    "a function called on a function": (
-        "SELECT abs(fee).sqrt() AS x, abs(c.tenure).sqrt() AS y FROM customers c",
-        {FEE},
-        {TENURE},
-    ),
     "what a row that exists says": (
         "SELECT EXISTS(SELECT * FROM customers c WHERE c.fee > o.other) AS x, EXISTS(FROM customers) AS y FROM s.customers o",
         {FEE, OTHER},

@@ -98,6 +98,10 @@ VIEWS = {
         " (SELECT DISTINCT cid, true AS yes FROM s.pay WHERE amount > 50) p ON p.cid = c.id",
         {ID, CID, AMOUNT},
     ),
+    "a mark of a view that is joined": (
+        "SELECT p.yes IS NOT NULL AS x FROM customers c LEFT JOIN (SELECT DISTINCT * FROM marked) p ON p.cid = c.id",
+        {ID, CID, AMOUNT},
+    ),
     "a subquery that says only that there is a row": (
         OF_ONE.format("(SELECT true FROM s.pay p WHERE p.cid = c.id AND amount > 110)"),
         {ID, CID, AMOUNT},
@@ -113,6 +117,7 @@ def test_what_decides_the_rows_is_what_it_is_made_of(name: str) -> None:
             *TABLES,
             "CREATE VIEW large AS SELECT * FROM s.pay WHERE amount > 50",
             "CREATE VIEW paid AS SELECT cid, count(*) AS n FROM large GROUP BY cid",
+            "CREATE VIEW marked AS SELECT cid, true AS yes FROM large",
             f"CREATE VIEW looked_at AS {query}",
         ):
             connection.execute(statement)
