@@ -2,17 +2,17 @@
 
 It binds names as DuckDB does: columns before the row of a table, that before an earlier alias, that before an outer
 query. What it does not know it answers with `Unknown` and why; it never guesses. Only values count: a column that
-filters, joins or groups decides which rows there are, not what is in them.
+filters, joins or groups decides which rows there are, not what is in them; it counts where a value says just that (`rows`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 from sqlglot import exp
 
-from sqlml import sql
+from sqlml.lineage.expressions import Names, Scope, part_of, shown
 from sqlml.lineage.references import (
     NOTHING,
     Columns,
@@ -21,33 +21,11 @@ from sqlml.lineage.references import (
     References,
     Source,
     fold,
-    in_from,
     opaque,
     union,
     unknown,
 )
-
-HOW_LENGTH = 200
-
-Find = Callable[[tuple[str, ...]], tuple[tuple[str, ...], Columns]]
-"""A table name's parts as written -> the path under which it was found, and its columns."""
-UsedFields = Callable[[tuple[str, ...], int], frozenset[str] | str | None]
-"""A function's name and an argument's place -> the fields it reads of a row given there; None: it may read all;
-a text: why what the function reads is not known. An unknown (built-in) function answers None."""
-IsMacro = Callable[[tuple[str, ...]], bool]
-"""Whether there is a macro of this name, the schema first where one is written."""
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a name can mean at one place in a query."""
-
-    find: Find
-    used_fields: UsedFields
-    is_macro: IsMacro
-    ctes: Mapping[str, Columns] = field(default_factory=dict)
-    outer: tuple[From, ...] = ()
-    """The FROM clauses around this query, the nearest first."""
+from sqlml.lineage.rows import join_rows, not_known, select_rows, set_rows
 
 
 def bind_query(query: exp.Expr, names: Names) -> Columns:
@@ -66,14 +44,8 @@ def bind_query(query: exp.Expr, names: Names) -> Columns:
     return opaque(f"{type(query).__name__.upper()} is not followed")
 
 
-def _clause(node: exp.Expr, name: str) -> exp.Expr | None:
-    """An argument that newer versions of sqlglot spell with an underscore, because it is a word of Python."""
-    found = node.args.get(f"{name}_") or node.args.get(name)
-    return found if isinstance(found, exp.Expression) else None
-
-
 def _with_ctes(query: exp.Expr, names: Names) -> Names:
-    clause = _clause(query, "with")
+    clause = part_of(query, "with")
     if clause is None:
         return names
     ctes = dict(names.ctes)
@@ -91,6 +63,10 @@ def _with_ctes(query: exp.Expr, names: Names) -> Names:
 
 def _bind_set_operation(query: exp.SetOperation, names: Names) -> Columns:
     left, right = bind_query(query.left, names), bind_query(query.right, names)
+    return set_rows(query, _united(query, left, right), left, right)
+
+
+def _united(query: exp.SetOperation, left: Columns, right: Columns) -> Columns:
     if isinstance(query, exp.Except | exp.Intersect):
         return left  # the right side only decides which rows stay
     if left.outputs is None or right.outputs is None:
@@ -117,17 +93,21 @@ def _bind_values(query: exp.Values, visible: From, names: Names) -> Columns:
     width = len(rows[0]) if rows else 0
     if any(len(row) != width for row in rows):
         return opaque("VALUES of different lengths")
-    scope = _Scope(visible, names)
+    scope = Scope(visible, names, bind_query)
     columns = [union(scope.references(row[i]) for row in rows) for i in range(width)]
     return Columns(tuple(Output(f"col{i}", references) for i, references in enumerate(columns)))
 
 
 def _bind_select(query: exp.Select, names: Names) -> Columns:
-    source = _clause(query, "from")
+    source = part_of(query, "from")
     parts = [source.this] if source is not None else []
     parts += [*(query.args.get("joins") or ()), *(query.args.get("laterals") or ())]
     visible = _from_parts(parts, names)
-    scope = _Scope(visible, names)
+    scope = Scope(visible, names, bind_query)
+    return select_rows(query, _projected(query, scope), scope)
+
+
+def _projected(query: exp.Select, scope: Scope) -> Columns:
     outputs: list[Output] = []
     for projection in query.expressions:
         if isinstance(projection, exp.Star) or (
@@ -139,7 +119,7 @@ def _bind_select(query: exp.Select, names: Names) -> Columns:
             outputs += columns.outputs
             continue
         if any(isinstance(node, exp.Star | exp.Columns) for node in _below(projection)):
-            return opaque(f"{_shown(projection)} stands for columns that are not named")
+            return opaque(f"{shown(projection)} stands for columns that are not named")
         output = scope.output(projection)
         outputs.append(output)
         scope.aliases.setdefault(fold(output.name), output.references)
@@ -166,31 +146,35 @@ def _add(part: exp.Expr, visible: From, names: Names) -> None:
         _join(part, visible, names)
         return
     inner = part.this if isinstance(part, exp.Subquery) else None
-    if isinstance(inner, exp.Table | exp.Subquery) and not part.alias and _clause(part, "with") is None:
+    if isinstance(inner, exp.Table | exp.Subquery) and not part.alias and part_of(part, "with") is None:
         nested = _from_parts([inner], names)  # parentheses around a join
         visible.sources += nested.sources
+        visible.rows |= nested.rows
+        visible.number |= nested.number
         visible.merged.update(nested.merged)
     else:
-        visible.sources.append(_source(part, visible, names))
+        visible.add(_source(part, visible, names))
     for join in part.args.get("joins") or ():
         _join(join, visible, names)
 
 
 def _join(join: exp.Join, visible: From, names: Names) -> None:
-    if join.kind in {"SEMI", "ANTI"}:
-        return  # shows nothing of its right side
     right = From()
-    beside = replace(names, outer=(visible, *names.outer))
-    _add(join.this, right, beside)
+    _add(join.this, right, replace(names, outer=(visible, *names.outer)))
     using = [node.name for node in join.args.get("using") or ()]
     if join.method == "NATURAL":
         shared = _shared_names(visible, right)
         if shared is None:
             closed = next(s for s in (*visible.sources, *right.sources) if s.columns.outputs is None)
-            visible.sources = [Source("", opaque(f"NATURAL JOIN with something unknown: {closed.columns.why}"))]
+            not_known(visible, right, f"NATURAL JOIN with something unknown: {closed.columns.why}")
             return
         using = shared
+    both = From([*visible.sources, *right.sources], {**visible.merged, **right.merged})
     merged = {fold(name): _merged(name, join.side, visible, right) for name in using}
+    equal = {fold(name): _merged(name, "FULL", visible, right) for name in using}
+    join_rows(join, visible, right, equal, Scope(both, names, bind_query))
+    if join.kind in {"SEMI", "ANTI"}:
+        return  # shows nothing of its right side
     visible.sources += right.sources
     visible.merged.update(right.merged)
     visible.merged.update(merged)
@@ -228,165 +212,12 @@ def _source(node: exp.Expr, visible: From, names: Names) -> Source:
     if isinstance(node, exp.Values):
         return Source(node.alias, _bind_values(node, visible, names).renamed(renames))
     if isinstance(node, exp.Unnest):
-        scope = _Scope(visible, names)
-        made = [Output("unnest", scope.references(item), _shown(item)) for item in node.expressions]
-        return Source(node.alias or "unnest", Columns(tuple(made)).renamed(renames))
+        scope = Scope(visible, names, bind_query)
+        made = [Output("unnest", scope.references(item), shown(item)) for item in node.expressions]
+        of = union(output.references for output in made)  # a list's length is a number of rows
+        return Source(node.alias or "unnest", Columns(tuple(made), rows=of, number=of).renamed(renames))
     if isinstance(node, exp.Lateral) and isinstance(node.this, exp.Subquery):
         return Source(node.alias, bind_query(node.this, beside).renamed(renames))
     if isinstance(node, exp.Subquery):
         return Source(node.alias, bind_query(node, beside).renamed(renames))
-    return Source(node.alias_or_name, opaque(f"{_shown(node.this)} is a table function"))
-
-
-def _shown(node: object) -> str:
-    if not isinstance(node, exp.Expression):
-        return "what stands there"
-    text = node.sql(dialect=sql.DIALECT, comments=False)
-    return text if len(text) <= HOW_LENGTH else f"{text[: HOW_LENGTH - 3]}..."
-
-
-@dataclass
-class _Scope:
-    """One SELECT while its expressions are bound."""
-
-    visible: From
-    names: Names
-    aliases: dict[str, References] = field(default_factory=dict)
-
-    def star(self, projection: exp.Expr) -> Columns:
-        """`*` or `t.*`, with EXCLUDE, REPLACE and RENAME."""
-        star = projection if isinstance(projection, exp.Star) else projection.this
-        if isinstance(projection, exp.Column) and projection.table:
-            source = self.visible.source(projection.table, projection.db or None)
-            columns = source.columns if source else opaque(f"{_shown(projection)} takes a struct apart")
-        else:
-            columns = self.visible.star()
-        if columns.outputs is None:
-            return columns
-        left_out = {fold(node.name) for node in _items(star, "except")}
-        replaced = {fold(node.alias): node for node in _items(star, "replace")}
-        renamed = {fold(node.this.name): node.alias for node in _items(star, "rename")}
-        outputs: list[Output] = []
-        for output in columns.outputs:
-            name = fold(output.name)
-            if name in left_out:
-                continue
-            if name in replaced:
-                output = self.output(replaced[name])._replace(name=output.name)
-            outputs.append(output._replace(name=renamed.get(name, output.name)))
-        return Columns(tuple(outputs))
-
-    def output(self, projection: exp.Expr) -> Output:
-        value = (projection.this if isinstance(projection, exp.Alias) else projection).unnest()
-        plain = isinstance(value, exp.Column)
-        return Output(projection.alias_or_name, self.references(value), None if plain else _shown(value))
-
-    def references(self, node: exp.Expr, shadowed: frozenset[str] = frozenset()) -> References:
-        """All that the value of an expression is made of; `shadowed` are the parameters of lambdas around it."""
-        if isinstance(node, exp.Column) and isinstance(node.this, exp.Identifier | exp.Star):
-            return self._column([part.name for part in node.parts], shadowed)
-        if isinstance(node, exp.Exists):
-            inner = node.this if isinstance(node.this, exp.Query) else None
-            return self._exists(inner) if inner is not None else unknown(_shown(node))
-        if isinstance(node, exp.Query):
-            return self._subquery(node)
-        if isinstance(node, exp.Lambda):
-            inside = shadowed | {fold(parameter.name) for parameter in node.expressions}
-            return self.references(node.this, inside)
-        if isinstance(node, exp.PropertyEQ | exp.Kwarg):  # f(name := value): the name is no column
-            return self.references(node.expression, shadowed)
-        if isinstance(node, exp.PositionalColumn | exp.Parameter | exp.Placeholder | exp.Comprehension | exp.Columns):
-            return unknown(f"{_shown(node)} is not followed")
-        if isinstance(node, exp.Func | exp.Dot | exp.Column):
-            return self._call(node, shadowed)
-        return union(self.references(child, shadowed) for child in node.iter_expressions())
-
-    def _call(self, node: exp.Expr, shadowed: frozenset[str]) -> References:
-        """A function, which may be a macro: of a row given to it, only the fields that it reads. What stands before its
-        name with a dot is its schema, or its first argument (`fee.abs()`), as DuckDB has it: a macro of that schema goes
-        before a column."""
-        before, function = _chain(node)
-        called = function if isinstance(function, exp.Anonymous) else function.find(exp.Anonymous)
-        if called is None or not (before or function is called):
-            return union([*self._not_followed(node), *(self.references(c, shadowed) for c in node.iter_expressions())])
-        name, found, places = (*before, called.name), [], 0
-        if before and not self.names.is_macro(name):
-            first = self._named(before, shadowed)
-            if first is not None:
-                name, found, places = (called.name,), [first], 1
-        if function is not called:  # FILTER, OVER
-            return union([*found, *(self.references(child, shadowed) for child in function.iter_expressions())])
-        if not called.expressions and isinstance(why := self.names.used_fields(name, 0), str):
-            return union([*found, unknown(why)])
-        for place, argument in enumerate(called.expressions, places):
-            fields = self.names.used_fields(name, place)
-            if isinstance(fields, str):
-                found.append(unknown(fields))
-            row = self._row(argument) if isinstance(fields, frozenset) else None
-            if row is not None and isinstance(fields, frozenset):
-                columns = [row.named(field) for field in sorted(fields)]
-                found.append(union(c if c is not None else unknown(row.why or "a field not found") for c in columns))
-            else:
-                found.append(self.references(argument, shadowed))
-        return union(found)
-
-    def _not_followed(self, node: exp.Expr) -> list[References]:
-        """A macro that has the name of a function sqlglot knows, and reads tables."""
-        names = node.sql_names() if isinstance(node, exp.Func) else []
-        fields = [self.names.used_fields((name,), 0) for name in names]
-        return [unknown(why) for why in fields if isinstance(why, str)]
-
-    def _row(self, argument: exp.Expr) -> Columns | None:
-        """The columns of the table whose row is passed, if that is what the argument says."""
-        if isinstance(argument, exp.Column) and not argument.table and self.visible.column(argument.name) is None:
-            source = self.visible.source(argument.name)
-            return source.columns if source else None
-        return None
-
-    def _subquery(self, query: exp.Query) -> References:
-        return bind_query(query, replace(self.names, outer=(self.visible, *self.names.outer))).all
-
-    def _exists(self, query: exp.Query) -> References:
-        """What decides whether there is a row; what the rows say, or `*`, is nothing to it."""
-        select = query.unnest() if isinstance(query, exp.Subquery) else query
-        if not isinstance(select, exp.Select):
-            return self._subquery(query)
-        names = _with_ctes(select, replace(self.names, outer=(self.visible, *self.names.outer)))
-        source = _clause(select, "from")
-        parts = [*([source.this] if source is not None else []), *(select.args.get("joins") or ())]
-        scope = _Scope(_from_parts(parts, names), names)
-        clauses = [clause.this for name in ("where", "having", "qualify") if (clause := _clause(select, name))]
-        return union(scope.references(clause) for clause in clauses)
-
-    def _column(self, parts: list[str], shadowed: frozenset[str]) -> References:
-        found = self._named(parts, shadowed)
-        return unknown(f"{'.'.join(parts)} could not be resolved") if found is None else found
-
-    def _named(self, parts: Sequence[str], shadowed: frozenset[str]) -> References | None:
-        if fold(parts[0]) in shadowed:
-            return NOTHING
-        for visible, aliases in ((self.visible, self.aliases), *((outer, {}) for outer in self.names.outer)):
-            found = in_from(parts, visible)
-            if found is None:
-                found = aliases.get(fold(parts[0]))
-            if found is not None:
-                return found
-        return None
-
-
-def _chain(node: exp.Expr) -> tuple[tuple[str, ...], exp.Expr]:
-    """`a.b.f(x)` as a, b and f(x); anything else as nothing and itself."""
-    if isinstance(node, exp.Column):
-        return tuple(part.name for part in node.parts[:-1]), node.this
-    names: list[str] = []
-    before = node.this if isinstance(node, exp.Dot) else None
-    while isinstance(before, exp.Dot) and isinstance(before.expression, exp.Identifier):
-        names.insert(0, before.expression.name)
-        before = before.this
-    if before is None or not isinstance(before, exp.Identifier):
-        return (), node
-    return (before.name, *names), node.expression
-
-
-def _items(star: exp.Expr, name: str) -> list[exp.Expr]:
-    return list(star.args.get(f"{name}_") or star.args.get(name) or ())
+    return Source(node.alias_or_name, opaque(f"{shown(node.this)} is a table function"))

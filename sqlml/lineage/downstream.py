@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from sqlml.catalog import activity, states
 from sqlml.catalog.records import Version
 from sqlml.lineage.columns import Edge
+from sqlml.lineage.macros import Macros
 from sqlml.lineage.matching import Name, name_of
+from sqlml.lineage.objects import Objects
 from sqlml.lineage.references import fold
 from sqlml.relation import mentions, split_name
 
@@ -56,7 +58,8 @@ def readers(
     edges: Mapping[Name, list[Edge]],
 ) -> dict[Name, Reader]:
     """Versions that read predictions of `roots` (each from some moment on), and those that read theirs, and so on."""
-    known = {name_of(v): reads(connection, v, edges[name_of(v)], versions) for v in versions}
+    macros = Macros(Objects(connection))
+    known = {name_of(v): reads(macros, v, edges[name_of(v)], versions) for v in versions}
     spans = {name: activity.changes(connection, name) for name in {v.deployment for v in versions}}
     found: dict[Name, Reader] = {}
     waiting = list(roots.items())
@@ -90,8 +93,8 @@ def _windows(read: Read, root: Name, since: datetime, changes: Sequence[activity
             yield max(change.since, since), end
 
 
-def reads(connection: Connection, version: Version, edges: Sequence[Edge], versions: Sequence[Version]) -> set[Read]:
-    """By its columns, and by calls of others' functions in the views that these columns pass through."""
+def reads(macros: Macros, version: Version, edges: Sequence[Edge], versions: Sequence[Version]) -> set[Read]:
+    """By its columns, and by calls of others' functions in the views that these columns pass through, macros included."""
     names = {fold(v.deployment): v.deployment for v in versions if v.deployment != version.deployment}
     found: set[Read] = set()
     passed: set[tuple[str, str]] = set()
@@ -107,7 +110,7 @@ def reads(connection: Connection, version: Version, edges: Sequence[Edge], versi
         by = _relation(edge.to_name) if edge.to_kind == "column" else ("", "")
         is_active = fold(by[0]) == fold(upstream) and fold(by[1]) in ("current", "scored")
         found.add(Read(upstream, None if is_active else int(stored[1])))
-    return found | _calls(connection, version, passed, names.values(), versions)
+    return found | _calls(macros, version, passed, names.values(), versions)
 
 
 def _relation(column: str) -> tuple[str, str]:
@@ -119,7 +122,7 @@ def _relation(column: str) -> tuple[str, str]:
 
 
 def _calls(
-    connection: Connection,
+    macros: Macros,
     version: Version,
     passed: set[tuple[str, str]],
     names: Iterable[str],
@@ -129,11 +132,17 @@ def _calls(
     if len(source) in (1, 2):  # longer: another database's
         passed = passed | {(source[0], source[1]) if len(source) == 2 else ("main", source[0])}
     wanted = {(fold(schema), fold(table)) for schema, table in passed if table}
-    rows = connection.execute(
+    rows = macros.objects.connection.execute(
         "SELECT schema_name, view_name, sql FROM duckdb_views() WHERE NOT internal AND database_name = current_database()"
     ).fetchall()
-    texts = [text for schema, view, text in rows if (fold(schema), fold(view)) in wanted]
-    found: set[Read] = set()
+    texts: dict[str, None] = {}
+    plain: set[str] = set()
+    for schema, view, text in rows:
+        if (fold(schema), fold(view)) in wanted:
+            called = macros.called(text, (macros.objects.home, schema))
+            texts |= dict.fromkeys([text, *(body for overloads in called.values() for _, body in overloads)])
+            plain |= {macros.plain[macro[1:]] for macro in called if macro[1:] in macros.plain}
+    found = {Read(name, None) for name in names if fold(name) in plain}
     for name in names:
         numbers = [v.version for v in versions if v.deployment == name and v.state in states.CALLABLE]
         for text in texts:

@@ -96,7 +96,9 @@ class _Making:
                     text = end[1] if end[0] in ("feature", "key") else split_name(end[1])[-1]
                     note = types.get(text, "") if end[0] == "feature" else "key" if end[0] == "key" else ""
                     rows[self.id(*end)] = Row(self.id(*end), text, note)
-        self.made_of_views = {self._box("column", e.to_name) for e in self.edges if e.to_kind == "column"}
+        steps = [(e, self._box("column", e.to_name)) for e in self.edges if e.to_kind == "column"]
+        # A step within one is a table's generated column.
+        self.made_of_views = {box for e, box in steps if self._box(*self._ends(e)[0]) != box}
 
     def _ends(self, edge: Edge) -> list[tuple[str, str]]:
         """Both ends; what is not known, or constant, is one of its own for each column."""

@@ -1,4 +1,4 @@
-"""The tables, views and macros that a query's names mean, read from DuckDB's own catalog when they are asked for."""
+"""The tables and views that a query's names mean, read from DuckDB's own catalog when they are asked for."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
 from sqlml import sql
-from sqlml.lineage.references import Columns, Output, Ref, fold, opaque
-from sqlml.signature import Signature
+from sqlml.lineage.references import Columns, Output, Ref, Rows, fold, opaque
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
-
-LONGEST_MACRO = 50_000
-"""Characters of a macro's body that are still parsed; a longer one is taken to use all that it is given."""
 
 Path = tuple[str, str, str]
 
@@ -44,16 +40,18 @@ class Objects:
             " UNION ALL SELECT database_name, schema_name, view_name, coalesce(sql, '')"
             " FROM duckdb_views() WHERE NOT internal AND NOT temporary"
         ).fetchall()
-        return {_folded(row[:3]): (row[:3], row[3]) for row in rows}
+        return {folded(row[:3]): (row[:3], row[3]) for row in rows}
 
     def find(self, parts: tuple[str, ...], *, database: str, schema: str) -> tuple[tuple[str, ...], Columns]:
         """The columns of the table or view that `parts` means inside a view of that database and schema."""
-        for path in _candidates(parts, database, schema):
-            found = self.relations.get(_folded(path))
+        for path in candidates(parts, database, schema):
+            found = self.relations.get(folded(path))
             if found is not None:
                 spelled = found[0]
                 outputs = tuple(Output(name, frozenset({Ref(spelled, name)})) for name in self.columns(spelled))
-                return spelled, Columns(outputs)
+                return spelled, Columns(
+                    outputs, rows=frozenset({Rows(spelled)}), number=frozenset({Rows(spelled, True)})
+                )
         name = ".".join(parts)
         return parts, opaque(f"{name} is no table or view of the databases at hand (a file, or not attached)")
 
@@ -67,114 +65,28 @@ class Objects:
             self.columns_of[path] = tuple(row[0] for row in rows)
         return self.columns_of[path]
 
-    @cached_property
-    def macros(self) -> dict[tuple[str, str], list[tuple[list[str], str]]]:
-        """(schema, name), folded -> the parameters and the body of each overload."""
+    def generated(self, path: Path) -> dict[str, str]:
+        """The generated columns of a table, each with its expression."""
         rows = self.connection.execute(
-            "SELECT schema_name, function_name, parameters, macro_definition FROM duckdb_functions()"
-            " WHERE function_type = 'macro' AND NOT internal"
+            "SELECT column_name, generation_expression FROM information_schema.columns WHERE is_generated = 'ALWAYS'"
+            " AND table_catalog = ? AND table_schema = ? AND table_name = ?",
+            list(path),
         ).fetchall()
-        found: dict[tuple[str, str], list[tuple[list[str], str]]] = {}
-        for schema, name, parameters, body in rows:
-            found.setdefault((fold(schema), fold(name)), []).append((parameters, body))
-        return found
-
-    @cached_property
-    def features(self) -> dict[str, frozenset[str]]:
-        """Folded name of a deployment -> the input columns of all its versions."""
-        if (self.home, "sqlml", "versions") not in self.relations:
-            return {}
-        rows = self.connection.execute("SELECT deployment, signature FROM sqlml.versions").fetchall()
-        found: dict[str, frozenset[str]] = {}
-        for deployment, signature in rows:
-            names = frozenset(column.name for column in Signature.from_json(signature).columns)
-            found[fold(deployment)] = found.get(fold(deployment), frozenset()) | names
-        return found
-
-    def is_macro(self, function: tuple[str, ...]) -> bool:
-        return _named(function) in self.macros
-
-    def used_fields(self, function: tuple[str, ...], place: int) -> frozenset[str] | str | None:
-        """See `binder.UsedFields`."""
-        schema, name = _named(function)
-        overloads = self.macros.get((schema, name))
-        if overloads is None:
-            return None
-        if schema in self.features:
-            return self.features[schema] if place == 0 and not name.startswith("predict_values") else None
-        why = self._reads_more((schema, name), frozenset())
-        if why is not None:
-            return f"the macro {'.'.join(function)} {why}"
-        fields: frozenset[str] = frozenset()
-        for parameters, body in overloads:
-            used = _fields_in(body, parameters[place]) if place < len(parameters) else None
-            if used is None:
-                return None
-            fields |= used
-        return fields
-
-    def _reads_more(self, macro: tuple[str, str], above: frozenset[tuple[str, str]]) -> str | None:
-        """Why what a macro says is made of more than what is given to it; None if it is not. A deployment's is not."""
-        if macro in above or macro[0] in self.features:
-            return None
-        for _, body in self.macros.get(macro, ()):
-            if len(body) > LONGEST_MACRO:
-                continue
-            try:
-                tree = parse(body)
-            except (SqlglotError, RecursionError):
-                return "could not be parsed"
-            if tree.find(exp.Query, exp.Table) is not None:
-                return "reads tables of its own"
-            for call in tree.find_all(exp.Func):
-                schema = call.parent.this.name if isinstance(call.parent, exp.Dot) else "main"
-                for name in [call.name] if isinstance(call, exp.Anonymous) else call.sql_names():
-                    why = self._reads_more((fold(schema), fold(name)), above | {macro})
-                    if why is not None:
-                        return f"calls {name}, which {why}"
-        return None
+        return dict(rows)
 
 
-def _named(function: tuple[str, ...]) -> tuple[str, str]:
-    """Schema and name, folded."""
-    return fold(function[-2]) if len(function) > 1 else "main", fold(function[-1])
-
-
-def _folded(path: tuple[str, ...]) -> Path:
+def folded(path: tuple[str, ...]) -> Path:
     database, schema, name = map(fold, path)
     return database, schema, name
 
 
-def _candidates(parts: tuple[str, ...], database: str, schema: str) -> list[Path]:
-    """Where DuckDB looks for a name in a view (measured on 2.0.0): in the view's own schema, then in main."""
+def candidates(parts: tuple[str, ...], database: str, schema: str) -> list[Path]:
+    """Where DuckDB looks for a table or macro in a view (measured on 2.0.0): in the view's own schema, then in main."""
     if len(parts) == 1:
         return [(database, schema, parts[0]), (database, "main", parts[0])]
     if len(parts) == 2:
         return [(database, parts[0], parts[1]), (parts[0], "main", parts[1])]
     return [(parts[-3], parts[-2], parts[-1])]
-
-
-def _fields_in(body: str, parameter: str) -> frozenset[str] | None:
-    """The fields that a macro's body reads of a parameter; None if it uses it whole."""
-    if len(body) > LONGEST_MACRO:
-        return None
-    fields = set()
-    for column in parse(body).find_all(exp.Column):
-        names = [part.name for part in column.parts]
-        if fold(names[0]) != fold(parameter):
-            continue
-        read = names[1] if len(names) > 1 else _extracted(column)
-        if read is None:
-            return None
-        fields.add(read)
-    return frozenset(fields)
-
-
-def _extracted(row: exp.Column) -> str | None:
-    """The field in `struct_extract(row, 'field')`."""
-    if isinstance(row.parent, exp.StructExtract) and row.parent.this is row:
-        return str(row.parent.expression.name)
-    return None
 
 
 def parse(text: str) -> exp.Expr:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 
@@ -20,8 +20,27 @@ class Unknown(NamedTuple):
     why: str
 
 
-References = frozenset[Ref | Unknown]
+class Rows(NamedTuple):
+    """Which rows a table or view has, or how many: something depends on that, and not on what the rows say."""
+
+    parts: tuple[str, str, str]
+    how_many: bool = False
+
+
+class Counted(NamedTuple):
+    """Stands for what decides which rows a query counts, until that is known: a WHERE may name what is counted."""
+
+
+class IfConstant(NamedTuple):
+    """Where these columns turn out to be constants of a view that an outer join may leave out: what decides that it is."""
+
+    of: frozenset[Ref]
+    decides: frozenset[Ref | Unknown | Rows]
+
+
+References = frozenset[Ref | Unknown | Rows | Counted | IfConstant]
 NOTHING: References = frozenset()
+COUNTED: References = frozenset({Counted()})
 
 
 class Output(NamedTuple):
@@ -39,6 +58,10 @@ class Columns:
 
     outputs: tuple[Output, ...] | None
     why: str = ""
+    rows: References = NOTHING
+    """What decides whether there are rows: filters and the conditions of joins, and the tables themselves."""
+    number: References = NOTHING
+    """What decides, beyond that, how many there are: columns that group, and of rows that are taken once."""
 
     def renamed(self, names: Sequence[str]) -> Columns:
         """With the first columns renamed, as `AS t(a, b)` does, and repeated names numbered as DuckDB numbers them in
@@ -57,7 +80,7 @@ class Columns:
                 name = f"{base}_{number}"
             given.add(fold(name))
             new.append(output._replace(name=name))
-        return Columns(tuple(new))
+        return replace(self, outputs=tuple(new))
 
     def named(self, name: str) -> References | None:
         """What the column refers to; None if there is none of this name."""
@@ -76,7 +99,7 @@ class Columns:
 
 
 def opaque(why: str) -> Columns:
-    return Columns(None, why)
+    return Columns(None, why, unknown(why))
 
 
 def unknown(why: str) -> References:
@@ -103,10 +126,36 @@ class Source:
 
 @dataclass
 class From:
-    """All that a FROM clause makes visible, in order; `merged` are the columns that USING made one."""
+    """All that a FROM clause makes visible, in order; `merged` are the columns that USING made one; `rows` and `number`
+    as in `Columns`."""
 
     sources: list[Source] = field(default_factory=list)
     merged: dict[str, References] = field(default_factory=dict)
+    rows: References = NOTHING
+    number: References = NOTHING
+
+    def add(self, source: Source) -> None:
+        self.sources.append(source)
+        self.rows |= source.columns.rows
+        self.number |= source.columns.number
+
+    def flagged(self, decides: References) -> None:
+        """What an outer join may leave empty: of a column that is made of nothing, that decides whether it is."""
+
+        plain = frozenset(one for one in decides if isinstance(one, Ref | Unknown | Rows))
+
+        def shown(output: Output) -> Output:
+            refs = frozenset(one for one in output.references if isinstance(one, Ref))
+            known = all(isinstance(one, Ref | IfConstant) for one in output.references)
+            more = plain if not output.references else {IfConstant(refs, plain)} if known else NOTHING
+            return output._replace(references=output.references | more)
+
+        self.sources = [
+            source
+            if source.columns.outputs is None
+            else replace(source, columns=replace(source.columns, outputs=tuple(map(shown, source.columns.outputs))))
+            for source in self.sources
+        ]
 
     def source(self, name: str, schema: str | None = None) -> Source | None:
         for source in self.sources:
@@ -132,7 +181,7 @@ class From:
         given: set[str] = set()
         for source in self.sources:
             if source.columns.outputs is None:
-                return source.columns
+                return replace(source.columns, rows=self.rows, number=self.number)
             for output in source.columns.outputs:
                 name = fold(output.name)
                 if name not in self.merged:
@@ -140,19 +189,13 @@ class From:
                 elif name not in given:
                     given.add(name)
                     outputs.append(Output(output.name, self.merged[name]))
-        return Columns(tuple(outputs))
+        return Columns(tuple(outputs), rows=self.rows, number=self.number)
 
 
 def in_from(parts: Sequence[str], visible: From) -> References | None:
     """`column`, `table.column`, `schema.table.column`, `column.field`, or the row of a table."""
-    if len(parts) > 2 and (source := visible.source(parts[1], schema=parts[0])) is not None:
-        return _of_source(source, parts[2])
-    if len(parts) > 3 and (source := visible.source(parts[2], schema=parts[1])) is not None:
-        return _of_source(source, parts[3])
-    if len(parts) > 1 and (source := visible.source(parts[0])) is not None:
-        found = _of_source(source, parts[1])
-        if found is not None:
-            return found
+    if (found := of_a_table(parts, visible)) is not None:
+        return found
     open_sources = [source for source in visible.sources if source.columns.outputs is not None]
     known = From(open_sources, visible.merged)
     found = known.column(parts[0])
@@ -161,6 +204,17 @@ def in_from(parts: Sequence[str], visible: From) -> References | None:
     closed = visible.column(parts[0])
     row = visible.source(parts[0]) if len(parts) == 1 else None
     return closed if closed is not None else row.columns.all if row is not None else None
+
+
+def of_a_table(parts: Sequence[str], visible: From) -> References | None:
+    """`table.column`, with its schema and database or without."""
+    if len(parts) > 2 and (source := visible.source(parts[1], schema=parts[0])) is not None:
+        return _of_source(source, parts[2])
+    if len(parts) > 3 and (source := visible.source(parts[2], schema=parts[1])) is not None:
+        return _of_source(source, parts[3])
+    if len(parts) > 1 and (source := visible.source(parts[0])) is not None:
+        return _of_source(source, parts[1])
+    return None
 
 
 def _of_source(source: Source, column: str) -> References | None:

@@ -133,10 +133,16 @@ class Stack:
         listed, columns = self.outputs([self.value((made, "v")) for _ in range(3)])
         return Made(f"SELECT v.id, {listed} FROM {made.sql} v", columns)
 
+    @staticmethod
+    def left_out(value: Value) -> Value:
+        """A constant that an outer join may leave out says whether there is a row, and that the ids decide."""
+        return value if value.reads else Value(value.text, frozenset({"id"}), frozenset())
+
     def joined(self) -> Made:
         left, right = self.source(), self.source()
-        listed, columns = self.outputs([self.value((left, "l"), (right, "r")) for _ in range(3)])
         how = self.chance.choice(("JOIN", "LEFT JOIN", "INNER JOIN"))
+        seen = Made(right.sql, {n: self.left_out(v) for n, v in right.columns.items()}) if how == "LEFT JOIN" else right
+        listed, columns = self.outputs([self.value((left, "l"), (seen, "r")) for _ in range(3)])
         on = self.chance.choice(("USING (id)", "ON l.id = r.id"))
         key = "id" if on.startswith("USING") else "l.id"
         return Made(f"SELECT {key}, {listed} FROM {left.sql} l {how} {right.sql} r {on}", columns)
@@ -215,7 +221,7 @@ class Stack:
         values = [
             Value(f"sum({a.text})", a.reads, a.surely),
             Value(f"max({b.text}) - min({a.text})", a.reads | b.reads, frozenset()),
-            Value("count(*)", frozenset(), frozenset()),
+            Value("count(*)", frozenset({"id"}), frozenset()),  # everything here is joined and grouped by ids
         ]
         listed, columns = self.outputs(values)
         return Made(f"SELECT v.id, {listed} FROM {made.sql} v GROUP BY v.id", columns)

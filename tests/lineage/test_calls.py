@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from sqlml.lineage.columns import trace
-from sqlml.relation import find
+from sqlml.relation import Relation, find
 from tests.lineage.test_columns import CHANGES, TABLES, bases
 
 ID, TENURE, FEE, OTHER, UNKNOWN = "customers.id", "customers.Tenure", "customers.fee", "s.customers.other", "unknown"
@@ -57,10 +57,27 @@ VIEWS = {
         {FEE},
     ),
     "rowid of a table": ("SELECT c.rowid AS x, c.fee AS y FROM customers c", {UNKNOWN}, {FEE}),
+    "a parameter with a table's name": (
+        "SELECT list_transform([1], lambda c: c.fee)[1] AS x, list_transform([tenure], lambda fee: fee + 1) AS y"
+        " FROM customers c",
+        {FEE},
+        {TENURE},
+    ),
+    "a parameter with a table's name, whole": (
+        "SELECT list_transform([st], lambda c: risk(c))[1] AS x, list_transform([st], lambda c: c.z)[1] AS y"
+        " FROM (SELECT {'fee': 1, 'tenure': tenure, 'z': 2} AS st, fee FROM customers) c",
+        {TENURE},
+        {TENURE},
+    ),
+    "a field of a row": (
+        "SELECT struct_extract(c, 'fee') + c['fee'] + (c).fee AS x, c['Tenure'] AS y FROM customers c",
+        {FEE},
+        {TENURE},
+    ),
     "what a row that exists says": (
         "SELECT EXISTS(SELECT * FROM customers c WHERE c.fee > o.other) AS x, EXISTS(FROM customers) AS y FROM s.customers o",
         {FEE, OTHER},
-        set(),
+        {UNKNOWN},
     ),
 }
 
@@ -106,3 +123,50 @@ def test_what_a_side_of_union_by_name_computes_is_kept() -> None:
         edges = trace(connection, find(connection, "looked_at"))
 
     assert [(edge.to_name, edge.how) for edge in edges] == [("looked_at.id", None), ("looked_at.fee", "-(fee)")]
+
+
+SCHEMAS = (
+    "CREATE SCHEMA m; CREATE SCHEMA o",
+    "CREATE MACRO m.f(r) AS r.fee; CREATE MACRO main.f(r) AS r.tenure",
+    "CREATE MACRO o.g(r) AS r.fee; CREATE MACRO m.calls(r) AS f(r)",
+)
+
+
+@pytest.mark.parametrize(
+    ("schema", "call", "expected"),
+    [
+        ("m", "f(c)", {FEE}),
+        ("main", "f(c)", {TENURE}),
+        ("o", "f(c)", {TENURE}),  # not in its own schema: main's
+        ("main", "m.f(c)", {FEE}),
+        ("main", "memory.m.f(c)", {FEE}),
+        ("m", "calls(c)", {FEE}),
+        ("main", "m.calls(c)", {TENURE}),  # the body is looked up where it is called
+    ],
+)
+def test_a_macro_is_the_one_of_the_views_own_schema(schema: str, call: str, expected: set[str]) -> None:
+    with duckdb.connect() as connection:
+        for statement in (*TABLES, *SCHEMAS, f"CREATE VIEW {schema}.v AS SELECT {call} AS x FROM main.customers c"):
+            connection.execute(statement)
+        connection.execute(f"CREATE VIEW looked_at AS SELECT * FROM {schema}.v")
+        before = connection.sql("SELECT x FROM looked_at ORDER BY ALL").fetchall()
+        changed = set()
+        for base in (TENURE, FEE):
+            connection.execute(f"BEGIN; {CHANGES[base]}")
+            changed |= {base} if connection.sql("SELECT x FROM looked_at ORDER BY ALL").fetchall() != before else set()
+            connection.execute("ROLLBACK")
+
+        assert (bases(connection, find(connection, "looked_at")), changed) == ({"x": expected}, expected)
+
+
+def test_a_macro_that_only_a_reader_in_its_schema_finds_is_not_known() -> None:
+    with duckdb.connect() as connection:
+        for statement in (*TABLES, *SCHEMAS, "USE o; CREATE VIEW main.v AS SELECT g(c) AS x FROM main.customers c"):
+            connection.execute(statement)
+        connection.execute("USE main")
+
+        edges = trace(connection, Relation(("main", "v"), "view", {"x": "DOUBLE"}))
+
+    assert ("unknown", "the macro g is in another schema: which one depends on who reads the view") in {
+        (edge.from_kind, edge.how) for edge in edges
+    }

@@ -110,7 +110,7 @@ STACKS = {
     ),
     "aggregate": (
         "SELECT contract, count(*) AS n, avg(fee) FILTER (tenure > 3) AS m FROM customers GROUP BY ALL",
-        {"contract": CONTRACT, "n": "", "m": f"{TENURE} {FEE}"},
+        {"contract": CONTRACT, "n": CONTRACT, "m": f"{TENURE} {FEE}"},
     ),
     "scalar subquery": (
         "SELECT id, (SELECT max(amount) FROM s.pay WHERE cid = c.id) AS m FROM customers c",

@@ -211,3 +211,94 @@ def test_what_is_asked_for_must_be_there(connection: duckdb.DuckDBPyConnection) 
         dependents(connection, "scoring", "yesterday")
     with duckdb.connect() as unused:
         assert dependents(unused, "run", "run1").found == ()
+
+
+CALLS = {
+    "a macro over the function": "CREATE MACRO likely(r) AS churn.predict(r)",
+    "a macro over a macro": "CREATE MACRO said(r) AS churn.predict(r); CREATE MACRO likely(r) AS upper(said(r))",
+    "a macro of the view's schema": (
+        "CREATE SCHEMA feat; CREATE MACRO feat.likely(r) AS churn.predict(r); CREATE MACRO main.likely(r) AS 'No'"
+    ),
+    "the plain function": (
+        "CREATE MACRO likely(r) AS CASE WHEN r.monthly > 5 THEN 'Yes' ELSE 'No' END;"
+        " INSERT INTO sqlml.objects VALUES ('churn', 2, 'active', 'macro', 'main', 'likely', 'CREATE MACRO ...')"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_function_called_by_another_name_is_read_too(own: duckdb.DuckDBPyConnection, kind: str) -> None:
+    own.execute("CREATE MACRO churn.predict(c) AS CASE WHEN c.monthly > 5 THEN 'Yes' ELSE 'No' END")
+    own.execute(CALLS[kind])
+    schema = "feat" if "feat" in CALLS[kind] else "main"
+    own.execute(
+        f"CREATE VIEW {schema}.called AS SELECT customer_id, likely(c) AS prediction, tenure FROM main.customers c"
+    )
+    deploy(own, "caller", 1, RISK, f"{schema}.called")
+
+    assert "caller v1" in [d.name for d in dependents(own, "version", "churn v2").downstream]
+
+
+def test_a_function_of_that_name_in_another_schema_is_not_read(own: duckdb.DuckDBPyConnection) -> None:
+    own.execute("CREATE MACRO churn.predict(c) AS 'Yes'; CREATE SCHEMA feat; CREATE MACRO main.likely(r) AS 'No'")
+    own.execute("CREATE MACRO feat.likely(r) AS churn.predict(r)")
+    own.execute("CREATE VIEW called AS SELECT customer_id, likely(c) AS prediction, tenure FROM customers c")
+    deploy(own, "caller", 1, RISK, "called")
+
+    found = dependents(own, "version", "churn v2")
+
+    assert "caller" not in [d.deployment for d in (*found.downstream, *found.uncertain)]
+
+
+def test_a_macro_that_reads_predictions_itself_is_listed(own: duckdb.DuckDBPyConnection) -> None:
+    own.execute("CREATE SCHEMA feat; USE feat")
+    own.execute(
+        "CREATE MACRO feat.level(x) AS (SELECT max(u.prediction) FROM churn.current u WHERE u.customer_id = x);"
+        "CREATE VIEW feat.v AS SELECT customer_id, level(customer_id) AS prediction, tenure FROM main.customers;"
+        "USE main"
+    )
+    deploy(own, "caller", 1, RISK, "feat.v")
+
+    [listed] = dependents(own, "version", "churn v2").uncertain
+
+    assert (listed.deployment, "level reads tables of its own" in listed.why) == ("caller", True)
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        "EXISTS(SELECT 1 FROM churn.current u JOIN customers k USING (customer_id) WHERE u.prediction = 'Yes')",
+        "(SELECT count(*) FROM churn.current u WHERE u.customer_id = c.customer_id AND u.prediction = 'Yes')",
+        "c.customer_id IN (SELECT 1 FROM churn.current u WHERE u.prediction = 'Yes')",
+    ],
+)
+def test_predictions_that_are_only_counted_are_read_too(own: duckdb.DuckDBPyConnection, feature: str) -> None:
+    own.execute(
+        f"CREATE VIEW counted AS SELECT customer_id, ({feature})::VARCHAR AS prediction, tenure FROM customers c"
+    )
+    deploy(own, "counting", 1, RISK, "counted")
+
+    found = dependents(own, "version", "churn v2")
+    column = dependents(own, "column", "churn.current.prediction")
+
+    assert "counting" in [d.deployment for d in found.downstream]
+    assert "counting" in [d.deployment for d in column.found]
+
+
+def test_a_table_that_is_only_counted_is_listed(own: duckdb.DuckDBPyConnection) -> None:
+    own.execute(
+        "CREATE VIEW counted AS SELECT customer_id, (SELECT count(*) FROM churn.current)::VARCHAR AS prediction, tenure"
+        " FROM customers"
+    )
+    deploy(own, "counting", 1, RISK, "counted")
+
+    [listed] = dependents(own, "version", "churn v2").uncertain
+
+    assert "it depends on which rows churn.current has" in listed.why
+
+
+def test_a_generated_column_leads_to_what_it_is_made_of(own: duckdb.DuckDBPyConnection) -> None:
+    own.execute("CREATE TABLE t (customer_id BIGINT, raw BIGINT, prediction VARCHAR, tenure BIGINT AS (raw * 2))")
+    deploy(own, "made", 1, RISK, "t")
+
+    assert [(d.name, d.how) for d in dependents(own, "column", "t.raw").found] == [("made v1", "feature tenure")]

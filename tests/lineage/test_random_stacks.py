@@ -65,10 +65,15 @@ def test_the_lineage_of_random_stacks_is_right(connection: duckdb.DuckDBPyConnec
         known = bases(connection, last.sql)
         truth = {name: value.reads for name, value in last.columns.items()}
 
-        assert {name: found for name, found in known.items() if name != "id"} == truth, f"{seed}\n{shown}"
+        assert {name: _of_any_id(found) for name, found in known.items() if name != "id"} == truth, f"{seed}\n{shown}"
         seen += _perturbed(connection, last, known, f"{seed}\n{shown}")
         connection.execute("ROLLBACK")
     assert seen > STACKS // GROUPS  # that columns change with what they are made of was really looked at
+
+
+def _of_any_id(found: frozenset[str]) -> frozenset[str]:
+    """Which table's ids decide how many rows there are, a stack does not say."""
+    return frozenset("id" if name.endswith(".id") else name for name in found)
 
 
 def _perturbed(
