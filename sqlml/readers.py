@@ -14,7 +14,8 @@ from sqlglot.errors import SqlglotError
 from sqlml import sql
 from sqlml.catalog import records, states
 from sqlml.catalog.records import Deployment
-from sqlml.lineage.objects import LONGEST_MACRO, parse, view_query
+from sqlml.lineage.macros import LONGEST_MACRO
+from sqlml.lineage.objects import parse, view_query
 from sqlml.relation import split_name
 
 if TYPE_CHECKING:
