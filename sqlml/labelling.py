@@ -20,7 +20,7 @@ from sqlml.catalog.records import Deployment, Version
 from sqlml.database import atomic, facts, refuse_open_transaction, require_writable, translated
 from sqlml.deploy.state import present
 from sqlml.engines.surface import label_text
-from sqlml.errors import Refused, UsageError, choices
+from sqlml.errors import KeyRefused, Refused, UsageError, choices
 from sqlml.labels import reading
 from sqlml.labels.joining import Joining
 from sqlml.labels.kinds import classes_of, require_measurable
@@ -106,6 +106,7 @@ def label(
         NotDeployed: no such deployment.
         BindingError: a column is missing, or of a type that cannot be a label or a time.
         Refused: labels that are none of the model's; they are listed.
+        KeyRefused: a live table predicted a key more than once.
         Conflict: another routine works on the deployment.
     """
     refuse_open_transaction(connection)
@@ -219,6 +220,12 @@ def _join(connection: Connection, joining: Joining, counts: _Counts, *, skip_unk
     unread, contradicting, repeated, labels = _row(connection, joining.asked())
     connection.execute(joining.join())
     new, none, later = _row(connection, joining.joined())
+    if new > labels:  # triggers of a live table predict a repeated key as often
+        table = sql.quote_path(*joining.predictions)
+        raise KeyRefused(
+            f"{table} has several predictions of one key: which of them a label belongs to, nobody knows.",
+            hint="Run sqlml score: it names the key that the source has more than once.",
+        )
     if joining.known:
         connection.execute(joining.keep())
         kept_none, kept_later = _row(connection, joining.kept())

@@ -153,3 +153,6 @@ def test_a_key_that_is_repeated_in_one_insert_is_refused_by_score(connection: An
     connection.execute("INSERT INTO customers BY NAME SELECT * REPLACE (500 AS customer_id) FROM customers LIMIT 2")
     with pytest.raises(KeyRefused, match="not unique"):
         sqlml.score(connection, "churn")
+    connection.execute("CREATE TABLE outcomes AS SELECT 500 AS customer_id, 'Yes' AS became, now() AS at")
+    with pytest.raises(KeyRefused, match="several predictions of one key"):
+        sqlml.label(connection, "churn", "outcomes", key=["customer_id"], label="became", at="at")
