@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Any:
         connection.execute("CREATE TABLE visits AS FROM given")
         for name, model in fitted.items():
             path = Path(folder) / name
-            signature = mlflow.models.infer_signature(frame[["b", "e"]], model.predict(frame[["b", "e"]]))
-            mlflow.sklearn.save_model(
-                model, path, signature=signature, serialization_format="cloudpickle", pip_requirements=["scikit-learn"]
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # MLflow's advice about integer columns and pickles is not what is tested
+                signature = mlflow.models.infer_signature(frame[["b", "e"]], model.predict(frame[["b", "e"]]))
+                mlflow.sklearn.save_model(
+                    model,
+                    path,
+                    signature=signature,
+                    serialization_format="cloudpickle",
+                    pip_requirements=["scikit-learn"],
+                )
             sqlml.deploy_db(connection, str(path), name=name, table="visits", key="id")
         yield connection
 
