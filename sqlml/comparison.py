@@ -16,7 +16,7 @@ from sqlml.engines.surface import class_fields
 from sqlml.errors import SqlmlError, UsageError
 from sqlml.labels.comparable import Metrics, metrics_of_both
 from sqlml.labels.tables import existing
-from sqlml.predictions import stored_table
+from sqlml.predictions import stored_key_types
 from sqlml.relation import can_hold
 from sqlml.shift import PAIRS, Shift
 from sqlml.signature import Signature
@@ -150,10 +150,7 @@ def _check_key_types(connection: Connection, before: Version, after: Version) ->
         BindingError: a prediction table was dropped.
         UsageError: a key has one type here and another there, as it has when the source's was changed in between.
     """
-    stored = []
-    for version in (before, after):
-        types = stored_table(connection, version, str(version.prediction_table)).types
-        stored.append([types[key] for key in version.key_columns])
+    stored = [stored_key_types(connection, version) for version in (before, after)]
     for key, one, other in zip(before.key_columns, *stored, strict=True):
         if not (can_hold(connection, one, other) or can_hold(connection, other, one)):
             raise UsageError(

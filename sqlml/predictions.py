@@ -133,6 +133,16 @@ def key_misfits(
     ]
 
 
+def stored_key_types(connection: Connection, version: Version) -> tuple[str, ...]:
+    """Of the key columns of a version's prediction table.
+
+    Raises:
+        BindingError: somebody dropped it.
+    """
+    types = stored_table(connection, version, str(version.prediction_table)).types
+    return tuple(types[key] for key in version.key_columns)
+
+
 def check_key_types(connection: Connection, version: Version, relation: Relation, stored: Sequence[str]) -> None:
     """Refuse a source whose key has another type since, so that its rows are not those that were scored.
 

@@ -17,9 +17,9 @@ from sqlml.deploy.deployment import Options
 from sqlml.deploy.prepare import Prepared
 from sqlml.errors import NameRefused, UsageError
 from sqlml.lineage.matching import concerns
-from sqlml.predictions import insert_predictions, key_misfits, target_of
+from sqlml.predictions import insert_predictions, key_misfits, stored_key_types, target_of
 from sqlml.registry.store import shown
-from sqlml.relation import Relation, find, own_table, table_exists
+from sqlml.relation import Relation, find, table_exists
 from sqlml.version import __version__
 
 if TYPE_CHECKING:
@@ -133,11 +133,9 @@ def find_same(
 
 def _holds_keys(connection: Connection, known: Version, source: Relation) -> bool:
     """Whether its prediction table can go on with this source; one that was dropped can be made again, as it was."""
-    path = (known.deployment, str(known.prediction_table))
-    if not table_exists(connection, path):
+    if not table_exists(connection, (known.deployment, str(known.prediction_table))):
         return True
-    stored = own_table(connection, path).types
-    return not key_misfits(connection, known.key_columns, [stored[key] for key in known.key_columns], source)
+    return not key_misfits(connection, known.key_columns, stored_key_types(connection, known), source)
 
 
 def refuse_recalled(connection: Connection, version: Version, same: Version | None, *, accepted: bool) -> None:

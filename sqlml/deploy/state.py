@@ -16,9 +16,9 @@ from sqlml.catalog.following import Followed
 from sqlml.catalog.migrations import LIFECYCLE, applied
 from sqlml.catalog.records import Deployment, Version
 from sqlml.errors import BindingError
-from sqlml.predictions import check_key_types, check_source
+from sqlml.predictions import check_key_types, check_source, stored_key_types
 from sqlml.registry import StoreManifest, may_move
-from sqlml.relation import find, own_table, table_exists
+from sqlml.relation import find, table_exists
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -239,10 +239,9 @@ def _misfits(connection: Connection, version: Version) -> list[str]:
         return [f"the source {version.source} is gone"]
     try:
         check_source(version, source)
-        path = (version.deployment, str(version.prediction_table))
-        if table_exists(connection, path):  # one that is gone is said of the objects
-            types = own_table(connection, path).types
-            check_key_types(connection, version, source, [types[key] for key in version.key_columns])
+        # A table that is gone is said of the objects.
+        if table_exists(connection, (version.deployment, str(version.prediction_table))):
+            check_key_types(connection, version, source, stored_key_types(connection, version))
     except BindingError as error:
         return [error.message]
     return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,13 +70,13 @@ def of_others(
         of_its_key, of_former_keys = _holding(connection, other, subject.keys, values)
         if of_its_key:
             order = f" (its values in the order {', '.join(other.keys)})" if len(other.keys) > 1 else ""
-            yield f"{name} has the key too, in {', '.join(of_its_key)}: sqlml forget {name} --key KEY{order} erases it there."
+            yield f"{name} has the key too, in {', '.join(of_its_key)}: sqlml forget {shlex.quote(name)} --key KEY{order} erases it there."
         for table in of_former_keys:
             yield f"{table} has the key too, under a key that {name} has no more: delete it there."
         # A key that is neither in its tables nor in the source does not come back.
         could_come = is_in_source is not False or _folded(other.keys) != _folded(subject.keys)
         if name in reading and not of_its_key and could_come:
-            yield f"{name} predicts from the same rows: sqlml forget {name} with its own key."
+            yield f"{name} predicts from the same rows: sqlml forget {shlex.quote(name)} with its own key."
 
 
 def _holding(
